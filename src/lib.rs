@@ -1,0 +1,3 @@
+//! `consign`: bulk image mirroring, signing and signature validation.
+
+pub mod oci;

@@ -1,0 +1,88 @@
+//! The words of the OCI specifications: names, digests, descriptors, manifests, platforms.
+//!
+//! Everything here is parsed at the border into types that cannot be wrong, and keeps the bytes it
+//! was read from: a [`Manifest`] is its raw bytes with a view beside them, and nothing that is only
+//! passing through is ever serialised again. This floor is pure: no network, no files, no clock.
+
+mod descriptor;
+mod digest;
+mod edit;
+mod manifest;
+mod media_type;
+mod platform;
+mod reference;
+
+pub use descriptor::{BLOB_BYTES_MAX, Descriptor};
+pub use digest::{Algorithm, Digest, Digester};
+pub use edit::{merged, selected};
+pub use manifest::{Image, Index, MANIFEST_BYTES_MAX, Manifest, View};
+pub use media_type::MediaType;
+pub use platform::{Platform, PlatformSelection};
+pub use reference::{Identifier, Pinned, Reference, Registry, Repository, Tag};
+
+/// Why a text or a document is not what it claims to be.
+///
+/// The offending input is kept, cut to a printable length, so that a message can name it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{input}` is not a valid {what}: {reason}")]
+pub struct Error {
+    /// What was expected: "tag", "digest", "manifest".
+    pub what: &'static str,
+    /// The input, control characters replaced, at most [`INPUT_SHOWN_CHARS`] characters.
+    pub input: String,
+    /// What is wrong with it.
+    pub reason: Reason,
+}
+
+/// How much of a bad input an [`Error`] shows, in characters.
+pub const INPUT_SHOWN_CHARS: usize = 120;
+
+/// What is wrong with an input.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nothing is there.
+    #[error("it is empty")]
+    Empty,
+    /// It is longer than the specification or a limit of ours allows.
+    #[error("it is longer than {0} bytes")]
+    TooLong(usize),
+    /// It does not follow the grammar.
+    #[error("{0}")]
+    Grammar(&'static str),
+    /// It is not JSON of the expected shape.
+    #[error("{0}")]
+    Json(String),
+    /// Two statements about one thing disagree.
+    #[error("it calls itself `{inner}` but was served as `{outer}`")]
+    MediaTypes {
+        /// What the document says.
+        inner: String,
+        /// What the server said.
+        outer: String,
+    },
+    /// A Docker schema 1 manifest: its digest does not cover its bytes, so it cannot be copied unchanged.
+    #[error(
+        "Docker schema 1 cannot be copied without a change of its digest; build or push the image again as schema 2 or OCI"
+    )]
+    Schema1,
+}
+
+impl Error {
+    /// An error about `input`, which is cut and cleaned for printing.
+    pub fn new(what: &'static str, input: &str, reason: Reason) -> Self {
+        let mut shown: String = input
+            .chars()
+            .take(INPUT_SHOWN_CHARS)
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+            .collect();
+        if input.chars().nth(INPUT_SHOWN_CHARS).is_some() {
+            shown.push('…');
+        }
+        Self {
+            what,
+            input: shown,
+            reason,
+        }
+    }
+}

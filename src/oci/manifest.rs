@@ -1,0 +1,269 @@
+//! Manifests: raw bytes with a parsed view.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+
+use super::descriptor::or_empty;
+use super::{Descriptor, Digest, Error, MediaType, Reason};
+
+/// The largest manifest that is read, in bytes (4 MiB: what containers/image reads and zot accepts;
+/// OCI distribution specification 1.1, "Pushing Manifests", asks registries for at least that).
+pub const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A manifest: the bytes as they were served, their digest, and a view for reading.
+///
+/// Invariant: `digest` was computed over `raw`, and the view was read from `raw`. Nothing is ever
+/// serialised from the view.
+#[derive(Clone)]
+pub struct Manifest {
+    raw: Bytes,
+    digest: Digest,
+    media_type: MediaType,
+    view: View,
+}
+
+/// What a manifest says.
+#[derive(Debug, Clone)]
+pub enum View {
+    /// A single image or artifact: names blobs.
+    Image(Image),
+    /// A list of manifests.
+    Index(Index),
+}
+
+/// The view of an image manifest, a Docker schema 2 manifest, or an artifact of any type.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The config; old artifact manifests have none.
+    pub config: Option<Descriptor>,
+    /// The layers, or the blobs of an old artifact manifest, in their order.
+    pub layers: Vec<Descriptor>,
+    /// The manifest that this one refers to.
+    pub subject: Option<Descriptor>,
+    /// The type of an artifact.
+    pub artifact_type: Option<String>,
+}
+
+impl Image {
+    /// Config and layers: all blobs that must be there before the manifest.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.config.iter().chain(&self.layers)
+    }
+}
+
+/// The view of an image index or a Docker manifest list.
+#[derive(Debug, Clone)]
+pub struct Index {
+    /// The manifests, in their order.
+    pub manifests: Vec<Descriptor>,
+    /// The manifest that this one refers to.
+    pub subject: Option<Descriptor>,
+    /// The type of an artifact.
+    pub artifact_type: Option<String>,
+}
+
+/// Everything the view needs; all other fields are passed over.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    schema_version: Option<u32>,
+    media_type: Option<MediaType>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    blobs: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    subject: Option<Descriptor>,
+    #[serde(default, deserialize_with = "or_empty")]
+    artifact_type: String,
+    fs_layers: Option<IgnoredAny>,
+}
+
+impl Manifest {
+    /// Reads a manifest that was served as `content_type`.
+    ///
+    /// The document's own `mediaType` decides, then the content type, then the shape.
+    ///
+    /// # Errors
+    ///
+    /// When it is larger than [`MANIFEST_BYTES_MAX`], is no JSON object, names a field twice, calls
+    /// itself something else than it was served as, can be read both as an index and as an image
+    /// (CVE-2021-41190), names nothing at all, or is Docker schema 1.
+    pub fn parse(raw: Bytes, content_type: &MediaType) -> Result<Self, Error> {
+        let fail = |reason| {
+            let shown = String::from_utf8_lossy(raw.get(..200).unwrap_or(&raw)).into_owned();
+            Error::new("manifest", &shown, reason)
+        };
+        if raw.len() > MANIFEST_BYTES_MAX {
+            return Err(fail(Reason::TooLong(MANIFEST_BYTES_MAX)));
+        }
+        let json = |error: serde_json::Error| fail(Reason::Json(error.to_string()));
+        serde_json::from_slice::<UniqueKeys>(&raw).map_err(json)?;
+        let document: Document = serde_json::from_slice(&raw).map_err(|error| {
+            // Schema 1 has another shape altogether and shall be named as what it is.
+            if matches!(content_type, MediaType::DockerSchema1) {
+                fail(Reason::Schema1)
+            } else {
+                json(error)
+            }
+        })?;
+        let media_type = document.kind(content_type).map_err(fail)?;
+        let view = document.view(&media_type).map_err(fail)?;
+        let digest = Digest::sha256(&raw);
+        Ok(Self {
+            raw,
+            digest,
+            media_type,
+            view,
+        })
+    }
+
+    /// The bytes as they were served.
+    pub const fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+
+    /// The digest of the bytes, by SHA-256.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The same manifest named by `digest`, which may be of another algorithm.
+    ///
+    /// `None` when the bytes do not have that digest.
+    #[must_use]
+    pub fn named(mut self, digest: Digest) -> Option<Self> {
+        let fits = self.digest == digest || digest.of_same_kind(&self.raw) == digest;
+        self.digest = digest;
+        fits.then_some(self)
+    }
+
+    /// The media type under which it is pushed.
+    pub const fn media_type(&self) -> &MediaType {
+        &self.media_type
+    }
+
+    /// What it says.
+    pub const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The size of the bytes.
+    pub fn size(&self) -> u64 {
+        u64::try_from(self.raw.len()).unwrap_or(u64::MAX)
+    }
+
+    /// The index, if it is one.
+    pub const fn as_index(&self) -> Option<&Index> {
+        match &self.view {
+            View::Index(index) => Some(index),
+            View::Image(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manifest")
+            .field("digest", &self.digest)
+            .field("media_type", &self.media_type)
+            .field("size", &self.raw.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Document {
+    /// Which media type holds, once the document and the server were compared.
+    fn kind(&self, content_type: &MediaType) -> Result<MediaType, Reason> {
+        if self.schema_version == Some(1)
+            || self.fs_layers.is_some()
+            || matches!(content_type, MediaType::DockerSchema1)
+        {
+            return Err(Reason::Schema1);
+        }
+        match &self.media_type {
+            Some(own) if own == content_type || content_type.is_generic() => Ok(own.clone()),
+            Some(own) => Err(Reason::MediaTypes {
+                inner: own.to_string(),
+                outer: content_type.to_string(),
+            }),
+            None if !content_type.is_generic() => Ok(content_type.clone()),
+            None if self.manifests.is_some() => Ok(MediaType::OciIndex),
+            None => Ok(MediaType::OciManifest),
+        }
+    }
+
+    fn view(self, media_type: &MediaType) -> Result<View, Reason> {
+        let is_image = self.config.is_some() || self.layers.is_some() || self.blobs.is_some();
+        let artifact_type = Some(self.artifact_type).filter(|text| !text.is_empty());
+        match self.manifests {
+            Some(_) if is_image => Err(Reason::Grammar(
+                "it can be read as an index and as an image",
+            )),
+            Some(_) if media_type.is_image() => {
+                Err(Reason::Grammar("an image manifest has no `manifests`"))
+            }
+            Some(manifests) => Ok(View::Index(Index {
+                manifests,
+                subject: self.subject,
+                artifact_type,
+            })),
+            None if media_type.is_index() => Err(Reason::Grammar("an index has `manifests`")),
+            None if media_type.is_image() && self.config.is_none() => {
+                Err(Reason::Grammar("an image manifest has a `config`"))
+            }
+            None if !is_image => Err(Reason::Grammar(
+                "it names neither manifests nor blobs, so what belongs to it cannot be known",
+            )),
+            None => {
+                let mut layers = self.layers.unwrap_or_default();
+                layers.extend(self.blobs.unwrap_or_default());
+                Ok(View::Image(Image {
+                    config: self.config,
+                    layers,
+                    subject: self.subject,
+                    artifact_type,
+                }))
+            }
+        }
+    }
+}
+
+/// Refuses a document that names one field twice: readers disagree on which one counts.
+struct UniqueKeys;
+
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = UniqueKeys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
+                let mut seen = BTreeSet::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    map.next_value::<IgnoredAny>()?;
+                    // Readers that fold case (Go's) would see one field where others see two.
+                    if !seen.insert(key.to_lowercase()) {
+                        return Err(serde::de::Error::custom(format_args!(
+                            "the field `{key}` stands there twice"
+                        )));
+                    }
+                }
+                Ok(UniqueKeys)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

@@ -1,0 +1,144 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn descriptor(media_type: &str, of: &str) -> String {
+    format!(
+        r#"{{"mediaType":"{media_type}","digest":"{}","size":{}}}"#,
+        Digest::sha256(of.as_bytes()),
+        of.len()
+    )
+}
+
+fn parse(text: &str, content_type: &str) -> Result<Manifest, Error> {
+    Manifest::parse(
+        Bytes::from(text.to_owned()),
+        &MediaType::parse(content_type),
+    )
+}
+
+const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+fn image() -> String {
+    format!(
+        r#"{{"schemaVersion":2,"config":{},"layers":[{}],"odd":[1.50,{{"x":null}}]}}"#,
+        descriptor("application/vnd.oci.image.config.v1+json", "config"),
+        descriptor("application/x", "layer"),
+    )
+}
+
+#[test]
+fn the_bytes_stay_and_the_view_is_beside_them() {
+    let text = image();
+    let manifest = parse(&text, OCI).unwrap();
+    assert_eq!(manifest.raw(), &Bytes::from(text.clone()));
+    assert_eq!(manifest.digest(), Digest::sha256(text.as_bytes()));
+    let View::Image(view) = manifest.view() else {
+        panic!("an image")
+    };
+    assert_eq!(view.blobs().count(), 2);
+    assert!(manifest.clone().named(Digest::sha256(b"other")).is_none());
+}
+
+#[test]
+fn the_media_type_is_the_documents_then_the_servers_then_the_shapes() {
+    let own = image().replace(
+        "\"schemaVersion\":2",
+        &format!("\"schemaVersion\":2,\"mediaType\":\"{OCI}\""),
+    );
+    assert_eq!(
+        parse(&own, "application/json").unwrap().media_type(),
+        &MediaType::OciManifest
+    );
+    assert_eq!(
+        parse(&image(), "").unwrap().media_type(),
+        &MediaType::OciManifest
+    );
+    assert_eq!(
+        parse(r#"{"manifests":[]}"#, "").unwrap().media_type(),
+        &MediaType::OciIndex
+    );
+    assert!(matches!(
+        parse(&own, INDEX).unwrap_err().reason,
+        Reason::MediaTypes { .. }
+    ));
+}
+
+#[test]
+fn ambiguous_and_foreign_documents_are_refused() {
+    let both = image().replace("\"odd\"", "\"manifests\":[],\"odd\"");
+    assert!(parse(&both, OCI).is_err());
+    assert!(parse(&both, "application/vnd.example+json").is_err());
+    assert!(parse(&image(), INDEX).is_err());
+    assert!(parse(r#"{"manifests":[]}"#, OCI).is_err());
+    assert!(parse(r#"{"schemaVersion":2}"#, "application/vnd.example+json").is_err());
+    assert!(parse(r#"{"manifests":[],"manifests":[]}"#, INDEX).is_err());
+    assert!(parse(r#"{"manifests":[],"Manifests":[]}"#, INDEX).is_err());
+    for text in [
+        "",
+        "[]",
+        "null",
+        "\u{feff}{}",
+        "<html>login</html>",
+        "{\"manifests\":[",
+        "{\"manifests\":[{}]}",
+    ] {
+        assert!(parse(text, INDEX).is_err(), "{text}");
+    }
+    let deep = format!(
+        "{{\"manifests\":[],\"x\":{}{}}}",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    drop(parse(&deep, INDEX));
+    let large = format!(
+        "{{\"manifests\":[],\"x\":\"{}\"}}",
+        "a".repeat(MANIFEST_BYTES_MAX)
+    );
+    assert!(matches!(
+        parse(&large, INDEX).unwrap_err().reason,
+        Reason::TooLong(_)
+    ));
+}
+
+#[test]
+fn schema_1_is_called_by_its_name() {
+    for (text, content_type) in [
+        (r#"{"schemaVersion":1,"fsLayers":[]}"#, "application/json"),
+        (
+            r#"{"schemaVersion":1,"fsLayers":[]}"#,
+            "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        ),
+        (
+            r#"{"schemaVersion":1,"config":"odd"}"#,
+            "application/vnd.docker.distribution.manifest.v1+json",
+        ),
+    ] {
+        assert_eq!(
+            parse(text, content_type).unwrap_err().reason,
+            Reason::Schema1
+        );
+    }
+}
+
+#[test]
+fn artifacts_of_unknown_types_are_read_by_their_shape() {
+    let old = format!(
+        r#"{{"mediaType":"application/vnd.oci.artifact.manifest.v1+json","artifactType":"x/y","blobs":[{}]}}"#,
+        descriptor("a/b", "blob")
+    );
+    let manifest = parse(&old, "application/vnd.oci.artifact.manifest.v1+json").unwrap();
+    let View::Image(view) = manifest.view() else {
+        panic!("an image")
+    };
+    assert_eq!(view.layers.len(), 1);
+    assert_eq!(view.artifact_type.as_deref(), Some("x/y"));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        drop(Manifest::parse(Bytes::from(bytes), &MediaType::OciIndex));
+    }
+}

@@ -1,0 +1,298 @@
+//! Platforms, and which of them a run wants.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::descriptor::or_empty;
+use super::{Descriptor, Error, Reason};
+
+/// The platform an image runs on (OCI image specification 1.1, image-index.md, `platform`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+pub struct Platform {
+    /// The operating system, as `GOOS` names it.
+    #[serde(default, deserialize_with = "or_empty")]
+    pub os: String,
+    /// The architecture, as `GOARCH` names it.
+    #[serde(default, deserialize_with = "or_empty")]
+    pub architecture: String,
+    /// The variant of the architecture, or empty.
+    #[serde(default, deserialize_with = "or_empty")]
+    pub variant: String,
+    /// The version of the operating system (Windows), or empty.
+    #[serde(default, rename = "os.version", deserialize_with = "or_empty")]
+    pub os_version: String,
+}
+
+impl Platform {
+    /// Whether it says nothing: both fields absent, or BuildKit's `unknown/unknown`.
+    pub fn is_unknown(&self) -> bool {
+        let blank = |text: &str| text.is_empty() || text == "unknown";
+        blank(&self.os) && blank(&self.architecture)
+    }
+
+    /// Whether both name the same platform; `arm64` and `arm64/v8` are one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.os == other.os
+            && self.architecture == other.architecture
+            && self.os_version == other.os_version
+            && variant(&self.architecture, &self.variant)
+                == variant(&other.architecture, &other.variant)
+    }
+}
+
+/// The variant that is meant: v8 is the only, unwritten variant of arm64.
+fn variant<'a>(architecture: &str, variant: &'a str) -> &'a str {
+    match (architecture, variant) {
+        ("arm64", "v8" | "8") => "",
+        (_, other) => other,
+    }
+}
+
+/// What people type for an architecture, in the specification's words.
+fn architecture(text: &str) -> &str {
+    match text {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        "i386" | "i686" => "386",
+        other => other,
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        if !self.variant.is_empty() {
+            write!(f, "/{}", self.variant)?;
+        }
+        if !self.os_version.is_empty() {
+            write!(f, " ({})", self.os_version)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Platform {
+    type Err = Error;
+
+    /// Reads `os/arch[/variant]`, all lower case.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let fail = |reason| Error::new("platform", text, Reason::Grammar(reason));
+        let parts: Vec<&str> = text.split('/').collect();
+        let plain = |part: &&str| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
+        };
+        if !parts.iter().all(plain) {
+            return Err(fail("its parts are lower-case letters, digits, -, _ and ."));
+        }
+        let (os, arch, variant) = match parts.as_slice() {
+            [os, arch] => (*os, *arch, ""),
+            [os, arch, variant] => (*os, *arch, *variant),
+            _ => return Err(fail("it is written os/arch or os/arch/variant")),
+        };
+        Ok(Self {
+            os: os.to_owned(),
+            architecture: architecture(arch).to_owned(),
+            variant: variant.to_owned(),
+            os_version: String::new(),
+        })
+    }
+}
+
+/// Which platforms of an image are wanted. An empty one wants everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlatformSelection {
+    wanted: Vec<Wanted>,
+}
+
+/// One wanted platform; a part that is not given matches anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    os: Option<String>,
+    architecture: Option<String>,
+    variant: Option<String>,
+}
+
+impl PlatformSelection {
+    /// Everything.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Each of `platforms`; one without a variant wants all variants.
+    pub fn of_platforms(platforms: &[Platform]) -> Self {
+        let wanted = platforms
+            .iter()
+            .map(|platform| Wanted {
+                os: Some(platform.os.clone()),
+                architecture: Some(platform.architecture.clone()),
+                variant: (!platform.variant.is_empty()).then(|| platform.variant.clone()),
+            })
+            .collect();
+        Self { wanted }
+    }
+
+    /// Every combination of the given parts; an empty list leaves its part open.
+    pub fn of_parts(oses: &[String], architectures: &[String], variants: &[String]) -> Self {
+        let open = |list: &[String]| -> Vec<Option<String>> {
+            if list.is_empty() {
+                vec![None]
+            } else {
+                list.iter().cloned().map(Some).collect()
+            }
+        };
+        if oses.is_empty() && architectures.is_empty() && variants.is_empty() {
+            return Self::all();
+        }
+        let mut wanted = Vec::new();
+        for os in open(oses) {
+            for arch in open(architectures) {
+                for variant in open(variants) {
+                    wanted.push(Wanted {
+                        os: os.clone(),
+                        architecture: arch.as_deref().map(architecture).map(str::to_owned),
+                        variant,
+                    });
+                }
+            }
+        }
+        Self { wanted }
+    }
+
+    /// Whether everything is wanted.
+    pub fn is_all(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    /// Whether `platform` is wanted. A part that the platform leaves empty fits, for it cannot be
+    /// told apart; but an [unknown](Platform::is_unknown) platform is nobody's wish.
+    pub fn includes(&self, platform: &Platform) -> bool {
+        if self.is_all() {
+            return true;
+        }
+        if platform.is_unknown() {
+            return false;
+        }
+        let fits =
+            |want: Option<&String>, is: &str| want.is_none_or(|want| is.is_empty() || want == is);
+        self.wanted.iter().any(|wanted| {
+            let variants = wanted.variant.as_deref().is_none_or(|want| {
+                variant(&platform.architecture, want)
+                    == variant(&platform.architecture, &platform.variant)
+            });
+            fits(wanted.os.as_ref(), &platform.os)
+                && fits(wanted.architecture.as_ref(), &platform.architecture)
+                && variants
+        })
+    }
+
+    /// Which of `entries` (those of one index) are wanted, by position, in their order.
+    ///
+    /// Entries that name no platform are kept, since nothing says they are not meant. Attestation
+    /// manifests go with the manifest that they attest. `None` when no entry with a platform is
+    /// wanted although there are such entries.
+    pub fn choose(&self, entries: &[Descriptor]) -> Option<Vec<usize>> {
+        if self.is_all() {
+            return Some((0..entries.len()).collect());
+        }
+        let mut named = 0_usize;
+        let mut found = 0_usize;
+        let mut chosen: Vec<(usize, &Descriptor)> = Vec::new();
+        for (position, entry) in entries.iter().enumerate() {
+            let keep = match (&entry.platform, entry.attests()) {
+                (_, Some(_)) => false,
+                (None, None) => true,
+                (Some(platform), None) => {
+                    named += 1;
+                    let included = self.includes(platform);
+                    found += usize::from(included);
+                    included
+                }
+            };
+            if keep {
+                chosen.push((position, entry));
+            }
+        }
+        if found == 0 && named > 0 {
+            return None;
+        }
+        let mut positions: Vec<usize> = chosen.iter().map(|(position, _)| *position).collect();
+        positions.extend(entries.iter().enumerate().filter_map(|(position, entry)| {
+            let subject = entry.attests()?;
+            chosen
+                .iter()
+                .any(|(_, kept)| kept.digest == subject)
+                .then_some(position)
+        }));
+        positions.sort_unstable();
+        Some(positions)
+    }
+}
+
+impl fmt::Display for PlatformSelection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_all() {
+            return f.write_str("all platforms");
+        }
+        for (position, wanted) in self.wanted.iter().enumerate() {
+            if position > 0 {
+                f.write_str(", ")?;
+            }
+            let part = |part: &Option<String>| part.clone().unwrap_or_else(|| "*".to_owned());
+            write!(f, "{}/{}", part(&wanted.os), part(&wanted.architecture))?;
+            if let Some(variant) = &wanted.variant {
+                write!(f, "/{variant}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn platform(text: &str) -> Platform {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn reads_what_people_type() {
+        assert_eq!(platform("linux/x86_64"), platform("linux/amd64"));
+        assert_eq!(platform("linux/arm/v7").variant, "v7");
+        for bad in [
+            "",
+            "linux",
+            "linux/",
+            "/amd64",
+            "a/b/c/d",
+            "Linux/amd64",
+            "linux/amd 64",
+        ] {
+            assert!(bad.parse::<Platform>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn selection_by_parts_and_by_platforms() {
+        let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let parts =
+            PlatformSelection::of_parts(&words(&["linux"]), &words(&["amd64", "aarch64"]), &[]);
+        assert!(parts.includes(&platform("linux/arm64/v8")));
+        assert!(parts.includes(&platform("linux/amd64/v3")));
+        assert!(!parts.includes(&platform("windows/amd64")));
+        let exact = PlatformSelection::of_platforms(&[
+            platform("linux/arm64/v8"),
+            platform("linux/arm/v6"),
+        ]);
+        assert!(exact.includes(&platform("linux/arm64")));
+        assert!(!exact.includes(&platform("linux/arm/v7")));
+        assert!(!exact.includes(&Platform::default()));
+        assert!(PlatformSelection::all().includes(&Platform::default()));
+        assert!(PlatformSelection::of_parts(&[], &[], &[]).is_all());
+    }
+}
