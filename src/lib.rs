@@ -1,3 +1,7 @@
 //! `consign`: bulk image mirroring, signing and signature validation.
 
+pub mod event;
+pub mod list;
 pub mod oci;
+pub mod plan;
+pub mod text;

@@ -1,0 +1,206 @@
+//! Why a job did not end well.
+
+use std::error;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::text;
+
+/// How many causes a [`Failure`] keeps.
+pub const CAUSES_MAX: usize = 8;
+/// How much of each cause a [`Failure`] keeps, in characters.
+pub const CAUSE_CHARS_MAX: usize = 400;
+
+/// What a job leaves that did not end well. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// Where on its path.
+    pub stage: Stage,
+    /// On which side, where it was one.
+    pub side: Option<Side>,
+    /// What it was, in one word.
+    pub kind: Kind,
+    /// The chain of causes, outermost first, each fit for printing; not empty.
+    ///
+    /// At most [`CAUSES_MAX`] of [`CAUSE_CHARS_MAX`] characters. What is cut is cut in the middle:
+    /// the innermost cause says most.
+    pub causes: Arc<[String]>,
+}
+
+impl Failure {
+    /// The failure that `error` is, with the chain of its sources.
+    ///
+    /// A cause that only repeats what stands before it is left out.
+    pub fn new(
+        stage: Stage,
+        side: Option<Side>,
+        kind: Kind,
+        error: &(dyn error::Error + 'static),
+    ) -> Self {
+        // A chain longer than this is a circle.
+        const CHAIN_MAX: usize = 64;
+        let mut causes: Vec<String> = Vec::new();
+        let chain = std::iter::successors(Some(error), |error| error.source());
+        for link in chain.take(CHAIN_MAX) {
+            let cause = text::cleaned(&link.to_string(), CAUSE_CHARS_MAX);
+            if causes.last() != Some(&cause) {
+                causes.push(cause);
+            }
+        }
+        if causes.len() > CAUSES_MAX {
+            causes.drain(CAUSES_MAX - 1..causes.len() - 1);
+        }
+        Self {
+            stage,
+            side,
+            kind,
+            causes: causes.into(),
+        }
+    }
+
+    /// A failure of which one sentence says all, such as "the run was interrupted".
+    pub fn because(stage: Stage, side: Option<Side>, kind: Kind, cause: &str) -> Self {
+        Self {
+            stage,
+            side,
+            kind,
+            causes: Arc::from([text::cleaned(cause, CAUSE_CHARS_MAX)]),
+        }
+    }
+}
+
+/// Where on the path of an image something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// Before any job: registries, credentials and projects are tried.
+    Preflight,
+    /// Several jobs wanted one destination, and their sources differ.
+    Plan,
+    /// A tag is turned into a digest.
+    Resolve,
+    /// The image and what belongs to it is copied.
+    Transfer,
+    /// It is signed.
+    Sign,
+    /// Signatures are judged. Whatever a *validation* asks a registry for is of this stage.
+    Verify,
+    /// The run itself: interrupted, out of time, a bug.
+    Run,
+}
+
+impl Stage {
+    /// The word for machines.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Plan => "plan",
+            Self::Resolve => "resolve",
+            Self::Transfer => "transfer",
+            Self::Sign => "sign",
+            Self::Verify => "verify",
+            Self::Run => "run",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One side of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// Where it comes from.
+    Source,
+    /// Where it goes.
+    Destination,
+}
+
+impl Side {
+    /// The word for machines.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a failure was. Small and stable: reports give these words to machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// The image, platform, repository or project is not there.
+    NotFound,
+    /// Who asks may not.
+    Unauthorized,
+    /// The registry throttles.
+    RateLimited,
+    /// No usable answer: unreachable, broken connection, TLS, server error.
+    Network,
+    /// Too long without progress, or altogether.
+    Timeout,
+    /// Bytes do not match their digest or size.
+    Integrity,
+    /// Something else stands or is wanted in the same place.
+    Conflict,
+    /// It cannot be done unchanged, or not by this program.
+    Unsupported,
+    /// The registry understood and will not, whoever asks: quota, immutable tag, invalid to it.
+    Refused,
+    /// A verdict: signatures are not what was required. Comes from nothing else.
+    Rejected,
+    /// The run was ended first.
+    Cancelled,
+    /// A bug of this program.
+    Internal,
+}
+
+impl Kind {
+    /// All kinds, in their order.
+    pub const ALL: [Self; 12] = [
+        Self::NotFound,
+        Self::Unauthorized,
+        Self::RateLimited,
+        Self::Network,
+        Self::Timeout,
+        Self::Integrity,
+        Self::Conflict,
+        Self::Unsupported,
+        Self::Refused,
+        Self::Rejected,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+
+    /// The word for machines.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::Unauthorized => "unauthorized",
+            Self::RateLimited => "rate-limited",
+            Self::Network => "network",
+            Self::Timeout => "timeout",
+            Self::Integrity => "integrity",
+            Self::Conflict => "conflict",
+            Self::Unsupported => "unsupported",
+            Self::Refused => "refused",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,133 @@
+//! What can be wrong with a list.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::{LINE_BYTES_MAX, LINES_MAX, LIST_BYTES_MAX};
+use crate::oci;
+use crate::oci::Tag;
+use crate::text;
+
+/// How much of a bad line an [`Error`] keeps, in characters.
+const TEXT_CHARS_MAX: usize = 200;
+
+/// What is wrong with a list, and where.
+#[derive(Debug)]
+pub struct Error {
+    /// The file, as a person would name it.
+    pub file: Arc<str>,
+    /// The number of the line, from 1.
+    pub line: usize,
+    /// Where in the line, in characters, from 1.
+    pub column: usize,
+    /// The line, cut and cleaned for printing; empty where the whole file is refused.
+    pub text: String,
+    /// What is wrong.
+    pub reason: Reason,
+}
+
+/// What is wrong with a line, or with a whole file.
+#[derive(Debug, thiserror::Error)]
+pub enum Reason {
+    /// A name in it is none.
+    #[error("{0}")]
+    Name(Box<oci::Error>),
+    /// It has two columns.
+    #[error("two columns; a line has one, or three: source, destination, tag")]
+    TwoColumns,
+    /// It has more than three columns.
+    #[error("{0} columns; a line has one, or three: source, destination, tag")]
+    Columns(usize),
+    /// A tag in the first two columns differs from the third.
+    #[error("tag `{written}` differs from the tag `{third}` of column 3")]
+    OtherTag {
+        /// The tag of column 1 or 2.
+        written: Tag,
+        /// The tag of column 3.
+        third: Tag,
+    },
+    /// The destination has a digest.
+    #[error("a digest in column 2; what is copied is said in column 1")]
+    DestinationDigest,
+    /// It has a control character.
+    #[error("a control character")]
+    Control,
+    /// The file has a NUL byte.
+    #[error("a NUL byte; the file is not text")]
+    Binary,
+    /// The file is UTF-16.
+    #[error("the file is UTF-16; a list is UTF-8")]
+    Utf16,
+    /// The file is not UTF-8.
+    #[error("the file is not UTF-8")]
+    NotUtf8,
+    /// A line is too long for a list.
+    #[error("a line of more than {LINE_BYTES_MAX} bytes; the file is not a list")]
+    LineTooLong,
+    /// There are too many lines.
+    #[error("more than {LINES_MAX} lines with images")]
+    TooManyLines,
+    /// The file is too long.
+    #[error("more than {LIST_BYTES_MAX} bytes")]
+    ListTooLong,
+    /// It could not be read.
+    #[error("cannot read on: {0}")]
+    Read(io::Error),
+}
+
+impl Error {
+    pub(super) fn new(
+        file: &Arc<str>,
+        line: usize,
+        column: usize,
+        text: &str,
+        reason: Reason,
+    ) -> Self {
+        Self {
+            file: Arc::clone(file),
+            line,
+            column,
+            text: text::cleaned(text, TEXT_CHARS_MAX),
+            reason,
+        }
+    }
+
+    /// What a person could do about it, where that is not plain.
+    pub fn hint(&self) -> Option<&'static str> {
+        match &self.reason {
+            Reason::TwoColumns => Some(
+                "a list that names the origin of each image in a second column (`…-sources.txt`) is \
+                 not for mirroring; use the list of the same release without it, or cut the second column",
+            ),
+            Reason::Columns(_) => Some("a comment at the end of a line begins with ` #`"),
+            Reason::Utf16 => Some("save it as UTF-8; PowerShell: `Out-File -Encoding utf8`"),
+            Reason::DestinationDigest => {
+                Some("`SOURCE@DIGEST DESTINATION TAG` copies that digest and sets that tag")
+            }
+            Reason::OtherTag { .. } => {
+                Some("a mirror line cannot change the tag; leave it out of columns 1 and 2")
+            }
+            Reason::Name(_)
+            | Reason::Control
+            | Reason::Binary
+            | Reason::NotUtf8
+            | Reason::LineTooLong
+            | Reason::TooManyLines
+            | Reason::ListTooLong
+            | Reason::Read(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}:{}: {}",
+            self.file, self.line, self.column, self.reason
+        )
+    }
+}
+
+impl std::error::Error for Error {}
