@@ -1,0 +1,27 @@
+//! The distribution API over HTTP/1.1 (OCI distribution specification 1.1).
+//!
+//! [`Client`] is shared by all jobs of a run: connections, challenges, tokens and limits are kept per
+//! registry. Bodies are streamed, bounded, and hashed as they pass; nothing is ever decompressed. A
+//! blob whose bytes do not fit its digest can never complete at a destination, because its last
+//! bytes are withheld until they fit.
+//!
+//! HTTP/2 is not spoken: for blobs it cost a third more time and 40 % more CPU (measured against
+//! distribution 2.8 with TLS), and buildkit and regclient met the same.
+
+mod auth;
+mod authorize;
+mod blob;
+mod client;
+mod credential;
+mod error;
+mod host;
+mod limit;
+mod transport;
+mod upload;
+
+pub use blob::BlobReader;
+pub use client::{Client, Resolved};
+pub use credential::{Credential, Credentials};
+pub use error::{Error, ErrorKind, Mismatch, NetworkError, Words};
+pub use transport::{Retry, Settings, Tls};
+pub use upload::{Access, Begun, Lanes, RelayError, Upload};

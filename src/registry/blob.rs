@@ -1,0 +1,264 @@
+//! Reading a blob: bounded, verified as it passes, taken up again where it broke off.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use http::header::{ACCEPT, RANGE};
+use http::{HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::oci::{Descriptor, Digester, Repository};
+
+use super::auth::Scope;
+use super::client::Client;
+use super::error::{Error, ErrorKind, Mismatch, NetworkError};
+use super::transport::{Answer, Call, Lane};
+
+/// A connection that brought at least this much before it broke has not used up a try, in bytes.
+const PROGRESS_BYTES: u64 = 64 * 1024;
+
+/// A blob on its way from a registry.
+///
+/// Yields the bytes in order, but withholds the last piece until all bytes fit the descriptor: what
+/// feeds on it cannot complete with wrong bytes. A connection that breaks off is taken up again by
+/// `Range`, asked of the registry anew and not of an old signed URL.
+#[derive(Debug)]
+pub struct BlobReader {
+    client: Client,
+    repository: Repository,
+    descriptor: Descriptor,
+    lane: Lane,
+    body: Option<reqwest::Response>,
+    // Bytes taken from the registry so far, all of them hashed.
+    offset: u64,
+    // Bytes of a whole answer that were seen before, still to be passed over.
+    skip: u64,
+    digester: Option<Digester>,
+    withheld: Option<Bytes>,
+    failures: u32,
+    offset_at_failure: u64,
+    progress_at: Instant,
+}
+
+impl Client {
+    pub(super) fn blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        lane: Lane,
+    ) -> BlobReader {
+        BlobReader {
+            client: self.clone(),
+            repository: repository.clone(),
+            descriptor: descriptor.clone(),
+            lane,
+            body: None,
+            offset: 0,
+            skip: 0,
+            digester: Some(Digester::new(descriptor.digest.algorithm())),
+            withheld: None,
+            failures: 0,
+            offset_at_failure: 0,
+            progress_at: Instant::now(),
+        }
+    }
+}
+
+impl BlobReader {
+    /// The next piece, or `None` after the last one, when all bytes have fitted the descriptor.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Integrity`] for wrong bytes; otherwise what the last of the tries met.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not to be called again after it was dropped in the middle.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            if self.offset == self.descriptor.size {
+                return self.finish();
+            }
+            match self.piece().await {
+                Ok(piece) => {
+                    self.progress_at = Instant::now();
+                    if let Some(digester) = &mut self.digester {
+                        digester.update(&piece);
+                    }
+                    self.offset += length(&piece);
+                    if let Some(ready) = self.withheld.replace(piece) {
+                        return Ok(Some(ready));
+                    }
+                }
+                Err(error) => self.break_off(error).await?,
+            }
+        }
+    }
+
+    /// Whether all bytes have come and fit the descriptor.
+    pub(super) const fn is_verified(&self) -> bool {
+        self.digester.is_none()
+    }
+
+    /// All bytes are there: yields the withheld piece if they fit, then the end.
+    fn finish(&mut self) -> Result<Option<Bytes>, Error> {
+        if let Some(digester) = self.digester.take() {
+            let computed = digester.finish();
+            let asked = self.descriptor.digest;
+            if computed != asked {
+                self.withheld = None;
+                // Stays unverified for ever, and yields nothing more.
+                self.digester = Some(Digester::new(asked.algorithm()));
+                return Err(self.error(ErrorKind::Integrity(Box::new(Mismatch::Digest {
+                    asked,
+                    computed,
+                }))));
+            }
+            self.body = None;
+        }
+        Ok(self.withheld.take())
+    }
+
+    /// A piece of the body at the offset: never empty, never beyond the size.
+    async fn piece(&mut self) -> Result<Bytes, Error> {
+        // A third of the time, so that a dead connection is left while there is still some.
+        let patience = self.client.transport.settings.stall_timeout / 3;
+        loop {
+            let mut body = match self.body.take() {
+                Some(body) => body,
+                None => self.open().await?,
+            };
+            let chunk = match tokio::time::timeout(patience, body.chunk()).await {
+                Err(_) => return Err(self.error(ErrorKind::Stalled(patience))),
+                Ok(Err(error)) => {
+                    let network = NetworkError::Http(error.without_url());
+                    return Err(self.error(ErrorKind::Network(network)));
+                }
+                Ok(Ok(None)) => {
+                    let eof = std::io::Error::new(
+                        std::io::ErrorKind::UnexpectedEof,
+                        format!(
+                            "it ended after {} of {} bytes",
+                            self.offset, self.descriptor.size
+                        ),
+                    );
+                    return Err(self.error(ErrorKind::Network(NetworkError::Io(eof))));
+                }
+                Ok(Ok(Some(chunk))) => chunk,
+            };
+            self.body = Some(body);
+            let mut chunk = chunk;
+            if self.skip > 0 {
+                let passed = self.skip.min(length(&chunk));
+                chunk.advance(usize::try_from(passed).unwrap_or(chunk.len()));
+                self.skip -= passed;
+            }
+            if chunk.is_empty() {
+                continue;
+            }
+            if self.offset + length(&chunk) > self.descriptor.size {
+                return Err(self.error(self.size_mismatch(self.descriptor.size + 1)));
+            }
+            return Ok(chunk);
+        }
+    }
+
+    /// Asks the registry for the blob from the offset on.
+    async fn open(&mut self) -> Result<reqwest::Response, Error> {
+        let path = format!(
+            "{}/blobs/{}",
+            self.repository.path(),
+            self.descriptor.digest
+        );
+        let scope = Scope::pull(&self.repository);
+        let mut call = Call::new(self.repository.registry(), Method::GET, path, scope)
+            .header(ACCEPT, HeaderValue::from_static("*/*"));
+        call.lane = self.lane;
+        if self.offset > 0
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", self.offset))
+        {
+            call = call.header(RANGE, range);
+        }
+        let answer = self.client.transport.send(call).await?;
+        let announced = answer.response.content_length();
+        self.skip = 0;
+        if self.offset > 0 && answer.response.status() == StatusCode::PARTIAL_CONTENT {
+            if !self.continues(&answer) {
+                return Err(answer.error(ErrorKind::Protocol("it gave another range than asked")));
+            }
+        } else {
+            // The whole blob: what was seen already is passed over; the digest tells if it differs.
+            self.skip = self.offset;
+            if let Some(served) = announced.filter(|length| *length != self.descriptor.size) {
+                return Err(answer.error(self.size_mismatch(served)));
+            }
+        }
+        Ok(answer.response)
+    }
+
+    /// Whether the answer's `Content-Range` goes on where this reader stands.
+    fn continues(&self, answer: &Answer<'_>) -> bool {
+        let Some(range) = answer.header("content-range") else {
+            return false;
+        };
+        let Some(rest) = range.trim().strip_prefix("bytes ") else {
+            return false;
+        };
+        let Some((start_end, total)) = rest.split_once('/') else {
+            return false;
+        };
+        let start = start_end.split_once('-').map(|(start, _)| start.parse());
+        start == Some(Ok(self.offset))
+            && (total == "*" || total.parse() == Ok(self.descriptor.size))
+    }
+
+    /// After a failure: waits and lets the next call open anew, or gives up with `error`.
+    async fn break_off(&mut self, error: Error) -> Result<(), Error> {
+        self.body = None;
+        let stall = self.client.transport.settings.stall_timeout;
+        if !error.kind.is_passing() {
+            return Err(error);
+        }
+        if self.progress_at.elapsed() >= stall {
+            return Err(self.error(ErrorKind::Stalled(stall)));
+        }
+        if self.offset >= self.offset_at_failure + PROGRESS_BYTES {
+            self.failures = 0;
+        }
+        self.offset_at_failure = self.offset;
+        self.failures += 1;
+        let retry = self.client.retry();
+        if self.failures >= retry.attempts {
+            return Err(error);
+        }
+        tracing::debug!(digest = %self.descriptor.digest, offset = self.offset, %error, "taking up a blob again");
+        let pause = if self.failures == 1 {
+            Duration::ZERO
+        } else {
+            retry.pause_after(self.failures)
+        };
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    fn size_mismatch(&self, served: u64) -> ErrorKind {
+        ErrorKind::Integrity(Box::new(Mismatch::Size {
+            digest: self.descriptor.digest,
+            expected: self.descriptor.size,
+            served,
+        }))
+    }
+
+    fn error(&self, kind: ErrorKind) -> Error {
+        Error {
+            method: Method::GET,
+            url: format!("{}/blobs/{}", self.repository, self.descriptor.digest),
+            attempts: self.failures + 1,
+            kind,
+        }
+    }
+}
+
+fn length(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,383 @@
+//! Manifests and tags: resolve, pull, push, list.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderValue, Method};
+use serde::Deserialize;
+use url::Url;
+
+use crate::oci::{
+    Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, MediaType, Registry, Repository,
+    Tag,
+};
+
+use super::auth::Scope;
+use super::error::{Error, ErrorKind, Mismatch, NetworkError};
+use super::transport::{Answer, Call, Lane, Payload, Retry, Settings, Target, Transport, shown};
+
+/// Tags asked for per page; ECR refuses more (go-containerregistry #1091).
+const TAGS_PER_PAGE: usize = 1000;
+/// Pages read at most: a registry that never ends its list must not hold up a run.
+const TAG_PAGES_MAX: usize = 1000;
+/// The largest page of tags that is read, in bytes.
+const TAG_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A client of all registries of a run. Cloning is cheap and shares everything.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(super) transport: Arc<Transport>,
+}
+
+/// What a registry says stands under a tag or digest, without the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The digest, as the registry names it: good for comparing, not for trusting bytes by.
+    pub digest: Digest,
+    /// The media type.
+    pub media_type: MediaType,
+}
+
+impl Client {
+    /// A client with `settings`.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be set up, for instance without any root certificates.
+    pub fn new(settings: Settings) -> Result<Self, NetworkError> {
+        Ok(Self {
+            transport: Arc::new(Transport::new(settings).map_err(NetworkError::Http)?),
+        })
+    }
+
+    /// When this client tries again; a caller that must begin anew keeps to the same.
+    pub fn retry(&self) -> Retry {
+        self.transport.settings.retry
+    }
+
+    /// Whether `registry` answers, and takes its credential where there is one.
+    ///
+    /// On loopback without a credential a connection is enough, so that a run makes no request more
+    /// than it needs; elsewhere one `GET /v2/`, which also brings the challenge for all that follow.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Network`] and its like when there is no answer; [`ErrorKind::Unauthorized`] when
+    /// the credential is refused. A registry that wants a credential and has none here is no error:
+    /// much can be read without.
+    pub async fn reach(&self, registry: &Registry) -> Result<(), Error> {
+        let has_credential = self.transport.settings.credentials.get(registry).is_some();
+        if registry.is_loopback() && !has_credential {
+            return self.transport.base(registry).await.map(drop);
+        }
+        let call = Call {
+            registry,
+            method: Method::GET,
+            target: Target::Path(String::new()),
+            scopes: Vec::new(),
+            headers: http::HeaderMap::new(),
+            payload: Payload::None,
+            lane: Lane::Small,
+        };
+        match self.transport.send(call).await {
+            Ok(_) => Ok(()),
+            // It is there; what it thinks of this path, or of nobody, is no matter.
+            Err(error) if matches!(error.kind, ErrorKind::NotFound(_) | ErrorKind::Refused(_)) => {
+                Ok(())
+            }
+            Err(error) if !has_credential && matches!(error.kind, ErrorKind::Unauthorized(_)) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What stands under `identifier`, by HEAD; `None` when nothing does.
+    ///
+    /// A registry that answers HEAD without a digest, or not at all, is asked by GET.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`]; "not there" is an answer and no error.
+    pub async fn resolve(
+        &self,
+        repository: &Repository,
+        identifier: &Identifier,
+    ) -> Result<Option<Resolved>, Error> {
+        let call = manifest_call(
+            Method::HEAD,
+            repository,
+            identifier,
+            Scope::pull(repository),
+        );
+        let answer = match self.transport.send(call).await {
+            Ok(answer) => answer,
+            Err(error) if matches!(error.kind, ErrorKind::NotFound(_)) => return Ok(None),
+            Err(error) if matches!(error.kind, ErrorKind::Refused(_)) => {
+                return self.resolve_by_get(repository, identifier).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let digest = answer
+            .header("docker-content-digest")
+            .and_then(|text| text.parse().ok());
+        let Some(digest) = digest else {
+            return self.resolve_by_get(repository, identifier).await;
+        };
+        let media_type = MediaType::parse(answer.header("content-type").unwrap_or_default());
+        if let Identifier::Digest(asked) = identifier
+            && *asked != digest
+        {
+            let asked = *asked;
+            let computed = digest;
+            return Err(
+                answer.error(ErrorKind::Integrity(Box::new(Mismatch::Digest {
+                    asked,
+                    computed,
+                }))),
+            );
+        }
+        Ok(Some(Resolved { digest, media_type }))
+    }
+
+    async fn resolve_by_get(
+        &self,
+        repository: &Repository,
+        identifier: &Identifier,
+    ) -> Result<Option<Resolved>, Error> {
+        match self.pull_manifest(repository, identifier).await {
+            Ok(manifest) => Ok(Some(Resolved {
+                digest: manifest.digest(),
+                media_type: manifest.media_type().clone(),
+            })),
+            Err(error) if matches!(error.kind, ErrorKind::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Pulls a manifest. By digest, its bytes have that digest; by tag, the digest is computed.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`]; [`ErrorKind::Integrity`] when the bytes have another digest than was asked
+    /// for, [`ErrorKind::Document`] when they are no manifest that can be copied unchanged.
+    pub async fn pull_manifest(
+        &self,
+        repository: &Repository,
+        identifier: &Identifier,
+    ) -> Result<Manifest, Error> {
+        let call = manifest_call(Method::GET, repository, identifier, Scope::pull(repository));
+        let answer = self.transport.send(call).await?;
+        let content_type = MediaType::parse(answer.header("content-type").unwrap_or_default());
+        let named = answer.header("docker-content-digest").map(str::to_owned);
+        let (url, attempts) = (answer.response.url().clone(), answer.attempts);
+        let stall = self.transport.settings.stall_timeout;
+        let bytes = answer.read(MANIFEST_BYTES_MAX, stall).await?;
+        let fail = |kind| Error {
+            method: Method::GET,
+            url: shown(&url),
+            attempts,
+            kind,
+        };
+        if let Identifier::Digest(asked) = identifier {
+            let computed = asked.of_same_kind(&bytes);
+            if computed != *asked {
+                let asked = *asked;
+                return Err(fail(ErrorKind::Integrity(Box::new(Mismatch::Digest {
+                    asked,
+                    computed,
+                }))));
+            }
+        }
+        let manifest = Manifest::parse(bytes, &content_type)
+            .map_err(|error| fail(ErrorKind::Document(Box::new(error))))?;
+        let manifest = match identifier {
+            Identifier::Digest(asked) => {
+                let computed = manifest.digest();
+                let asked = *asked;
+                manifest.named(asked).ok_or_else(|| {
+                    fail(ErrorKind::Integrity(Box::new(Mismatch::Digest {
+                        asked,
+                        computed,
+                    })))
+                })?
+            }
+            Identifier::Tag(_) => manifest,
+        };
+        if let Some(named) = named
+            && named != manifest.digest().to_string()
+        {
+            // Trust is in the bytes; the header is only worth a word (OCI distribution 1.1, "Pulling").
+            tracing::warn!(url = %shown(&url), %named, computed = %manifest.digest(), "the registry names another digest");
+        }
+        Ok(manifest)
+    }
+
+    /// Pushes a manifest, as the bytes it was read from, under `identifier`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`]; [`ErrorKind::Integrity`] when the registry says that it stored another digest.
+    pub async fn push_manifest(
+        &self,
+        repository: &Repository,
+        identifier: &Identifier,
+        manifest: &Manifest,
+    ) -> Result<(), Error> {
+        let scope = Scope::pull_push(repository);
+        let content_type = HeaderValue::from_str(manifest.media_type().as_str());
+        let mut call = manifest_call(Method::PUT, repository, identifier, scope);
+        call.payload = Payload::Bytes(manifest.raw().clone());
+        call.headers.remove(ACCEPT);
+        match content_type {
+            Ok(value) => call = call.header(CONTENT_TYPE, value),
+            Err(_) => {
+                return Err(Error {
+                    method: Method::PUT,
+                    url: repository.to_string(),
+                    attempts: 0,
+                    kind: ErrorKind::Protocol("its media type makes no header"),
+                });
+            }
+        }
+        let answer = self.transport.send(call).await?;
+        let stored = answer.header("docker-content-digest").map(str::to_owned);
+        match stored.map(|text| (text.parse::<Digest>(), text)) {
+            Some((Ok(stored), _)) if stored == manifest.digest() => Ok(()),
+            // A registry may name the same bytes by another algorithm.
+            Some((Ok(stored), _)) if stored == stored.of_same_kind(manifest.raw()) => Ok(()),
+            Some((_, stored)) => Err(answer.error(ErrorKind::Integrity(Box::new(
+                Mismatch::Stored {
+                    sent: manifest.digest(),
+                    stored: stored
+                        .chars()
+                        .filter(|c| !c.is_control())
+                        .take(200)
+                        .collect(),
+                },
+            )))),
+            None => Ok(()),
+        }
+    }
+
+    /// The whole of a small blob, verified.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`]; [`ErrorKind::Integrity`] when the descriptor says more than `limit` bytes or
+    /// the bytes do not fit it.
+    pub async fn pull_small_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Bytes, Error> {
+        if descriptor.size > limit {
+            return Err(Error {
+                method: Method::GET,
+                url: format!("{repository}@{}", descriptor.digest),
+                attempts: 0,
+                kind: ErrorKind::Integrity(Box::new(Mismatch::Size {
+                    digest: descriptor.digest,
+                    expected: limit,
+                    served: descriptor.size,
+                })),
+            });
+        }
+        let mut reader = self.blob(repository, descriptor, Lane::Small);
+        let mut bytes = bytes::BytesMut::new();
+        while let Some(chunk) = reader.next().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// All tags of a repository, in the registry's order.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`]; a list without an end is an error, never a part of it.
+    pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, Error> {
+        #[derive(Deserialize)]
+        struct Page {
+            #[serde(default)]
+            tags: Option<Vec<String>>,
+        }
+        let registry = repository.registry();
+        let base = self.transport.base(registry).await?;
+        let mut target = Target::Path(format!("{}/tags/list?n={TAGS_PER_PAGE}", repository.path()));
+        let mut tags = Vec::new();
+        for _ in 0..TAG_PAGES_MAX {
+            let call = Call {
+                target,
+                ..Call::new(
+                    registry,
+                    Method::GET,
+                    String::new(),
+                    Scope::pull(repository),
+                )
+            };
+            let answer = self.transport.send(call).await?;
+            let (url, attempts) = (answer.response.url().clone(), answer.attempts);
+            let fail = |kind| Error {
+                method: Method::GET,
+                url: shown(&url),
+                attempts,
+                kind: ErrorKind::Protocol(kind),
+            };
+            let next =
+                next_page(&answer, &base).map_err(|()| fail("its next page is elsewhere"))?;
+            let stall = self.transport.settings.stall_timeout;
+            let body = answer.read(TAG_PAGE_BYTES_MAX, stall).await?;
+            let page: Page =
+                serde_json::from_slice(&body).map_err(|_| fail("it is no list of tags"))?;
+            for text in page.tags.unwrap_or_default() {
+                tags.push(text.parse().map_err(|_| fail("it lists what is no tag"))?);
+            }
+            match next {
+                Some(url) => target = Target::Url(url),
+                None => return Ok(tags),
+            }
+        }
+        Err(Error {
+            method: Method::GET,
+            url: repository.to_string(),
+            attempts: 1,
+            kind: ErrorKind::Protocol("its list of tags has no end"),
+        })
+    }
+}
+
+/// The next page by `Link` (RFC 8288), which must be at the registry's own origin.
+fn next_page(answer: &Answer<'_>, base: &Url) -> Result<Option<Url>, ()> {
+    let Some(link) = answer.header("link") else {
+        return Ok(None);
+    };
+    let Some((_, rest)) = link.split_once('<') else {
+        return Ok(None);
+    };
+    let Some((target, parameters)) = rest.split_once('>') else {
+        return Ok(None);
+    };
+    if !parameters.contains("next") {
+        return Ok(None);
+    }
+    let url = answer.response.url().join(target).map_err(drop)?;
+    if url.origin() == base.origin() {
+        Ok(Some(url))
+    } else {
+        Err(())
+    }
+}
+
+fn manifest_call<'a>(
+    method: Method,
+    repository: &'a Repository,
+    identifier: &Identifier,
+    scope: Scope,
+) -> Call<'a> {
+    let path = format!("{}/manifests/{identifier}", repository.path());
+    Call::new(repository.registry(), method, path, scope)
+        .header(ACCEPT, HeaderValue::from_static(MediaType::ACCEPT))
+}

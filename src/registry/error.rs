@@ -1,0 +1,288 @@
+//! What a registry, or the road to it, can say.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde::Deserialize;
+
+use crate::oci;
+
+/// How much of a registry's own words is kept, in characters.
+const WORDS_CHARS_MAX: usize = 300;
+
+/// A request that did not get the answer it needed.
+///
+/// The URL is shown without its query, which may carry a signature or a token.
+#[derive(Debug)]
+pub struct Error {
+    /// The method of the request.
+    pub method: Method,
+    /// The URL without user, query and fragment.
+    pub url: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What came of it.
+    pub kind: ErrorKind,
+}
+
+// By hand: the kind is part of the sentence, so the chain goes on with what is behind the kind.
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.kind.source()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.method, self.url, self.kind)?;
+        if self.attempts > 1 {
+            write!(f, " (after {} attempts)", self.attempts)?;
+        }
+        Ok(())
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, thiserror::Error)]
+pub enum ErrorKind {
+    /// The registry says that it is not there.
+    #[error("found nothing: {0}")]
+    NotFound(Words),
+    /// Credentials are missing, wrong or not enough.
+    #[error("was not allowed: {0}")]
+    Unauthorized(Words),
+    /// The registry asked for patience, longer than there was.
+    #[error("was throttled: {0}")]
+    RateLimited(Words),
+    /// The registry is in trouble of its own (5xx), also after all attempts.
+    #[error("failed at the registry: {0}")]
+    Server(Words),
+    /// The destination has something else there that may not be replaced.
+    #[error("met a conflict: {0}")]
+    Conflict(Words),
+    /// The registry does not take or know what was asked (other 4xx).
+    #[error("was refused: {0}")]
+    Refused(Words),
+    /// No answer: name, connection, TLS or a cut in the middle.
+    #[error("got no answer")]
+    Network(#[source] NetworkError),
+    /// Nothing happened for the given time.
+    #[error("made no progress for {}", humantime::format_duration(*.0))]
+    Stalled(Duration),
+    /// Bytes are not what they are called.
+    #[error("brought wrong bytes: {0}")]
+    Integrity(Box<Mismatch>),
+    /// A document could not be read as what it should be.
+    #[error("brought an unusable document")]
+    Document(#[source] Box<oci::Error>),
+    /// The answer breaks the protocol in a way that must not be guessed around.
+    #[error("got an answer that no registry gives: {0}")]
+    Protocol(&'static str),
+    /// The answer points somewhere that this program does not go.
+    #[error("was sent to a place that is not trusted: {0}")]
+    Untrusted(String),
+}
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The HTTP client says so.
+    #[error("{}", RootCause(.0))]
+    Http(reqwest::Error),
+    /// The system says so.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// reqwest's own text is "error sending request"; what people need is the last cause.
+struct RootCause<'a>(&'a reqwest::Error);
+
+impl fmt::Display for RootCause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut cause: &dyn std::error::Error = self.0;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        if self.0.is_timeout() {
+            return f.write_str("it timed out");
+        }
+        fmt::Display::fmt(cause, f)
+    }
+}
+
+/// Bytes that are not what they are called.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// Another digest.
+    #[error("`{asked}` was asked for, the bytes have `{computed}`")]
+    Digest {
+        /// What was asked for.
+        asked: oci::Digest,
+        /// What was computed over the bytes.
+        computed: oci::Digest,
+    },
+    /// Another size.
+    #[error("`{digest}` should have {expected} bytes, the registry has {served}")]
+    Size {
+        /// Of what.
+        digest: oci::Digest,
+        /// What the descriptor says, in bytes.
+        expected: u64,
+        /// What was served or announced, in bytes; "more" counts as one more.
+        served: u64,
+    },
+    /// The registry stored something else than it was sent.
+    #[error("`{sent}` was sent, the registry calls it `{stored}`")]
+    Stored {
+        /// What was sent.
+        sent: oci::Digest,
+        /// What the registry names.
+        stored: String,
+    },
+}
+
+/// What a registry said, in its own words, cut and cleaned for printing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// The first error code of the answer (`MANIFEST_UNKNOWN`), or empty.
+    pub code: String,
+    /// Its message, or empty.
+    pub message: String,
+}
+
+impl Words {
+    /// Reads an error body as the distribution specification 1.1 writes it ("Error Codes"); any
+    /// other body is not repeated, for it may be a whole page of HTML.
+    pub(super) fn read(status: StatusCode, body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Body {
+            errors: Vec<One>,
+        }
+        #[derive(Deserialize)]
+        struct One {
+            #[serde(default)]
+            code: String,
+            #[serde(default)]
+            message: String,
+        }
+        let first = serde_json::from_slice::<Body>(body)
+            .ok()
+            .and_then(|body| body.errors.into_iter().next());
+        let (code, message) = first.map_or_else(Default::default, |one| (one.code, one.message));
+        Self {
+            status,
+            code: clean(&code),
+            message: clean(&message),
+        }
+    }
+}
+
+fn clean(text: &str) -> String {
+    text.chars()
+        .take(WORDS_CHARS_MAX)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status.as_u16())?;
+        if let Some(reason) = self.status.canonical_reason() {
+            write!(f, " {reason}")?;
+        }
+        if !self.code.is_empty() {
+            write!(f, ", {}", self.code)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl ErrorKind {
+    /// What a status that is no success means (OCI distribution specification 1.1, "Error Codes").
+    pub(super) fn of_status(words: Words) -> Self {
+        match words.status.as_u16() {
+            404 => Self::NotFound(words),
+            401 | 403 => Self::Unauthorized(words),
+            429 => Self::RateLimited(words),
+            // 412: Harbor for an immutable tag; 409: the same elsewhere.
+            409 | 412 => Self::Conflict(words),
+            // ECR answers 400 for an immutable tag.
+            400 if words.code == "TAG_INVALID" || words.message.contains("immutable") => {
+                Self::Conflict(words)
+            }
+            408 | 500.. => Self::Server(words),
+            _ => Self::Refused(words),
+        }
+    }
+
+    /// Whether the same request may get another answer later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::RateLimited(_) | Self::Network(_) | Self::Stalled(_) => true,
+            Self::Server(words) => is_passing_status(words.status),
+            Self::NotFound(_)
+            | Self::Unauthorized(_)
+            | Self::Conflict(_)
+            | Self::Refused(_)
+            | Self::Integrity(_)
+            | Self::Document(_)
+            | Self::Protocol(_)
+            | Self::Untrusted(_) => false,
+        }
+    }
+}
+
+/// The statuses after which a request is tried again. 502, 503 and 504 are temporary by the
+/// specification; registries also pass with 408, 429, 500 and, behind proxies, 499 and 522.
+pub(super) fn is_passing_status(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        408 | 429 | 499 | 500 | 502 | 503 | 504 | 522
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registrys_words_are_kept_short_and_clean() {
+        let long = "x".repeat(5000);
+        let body = format!(r#"{{"errors":[{{"code":"DENIED","message":"a\u001b[31m\n{long}"}}]}}"#);
+        let words = Words::read(StatusCode::FORBIDDEN, body.as_bytes());
+        let shown = words.to_string();
+        assert!(
+            shown.starts_with("403 Forbidden, DENIED: a [31m "),
+            "{shown}"
+        );
+        assert!(shown.len() < 400);
+        let html = Words::read(StatusCode::OK, b"<html>login</html>");
+        assert_eq!(html.to_string(), "200 OK");
+    }
+
+    #[test]
+    fn statuses_mean_what_they_mean() {
+        let kind = |status: u16, code: &str| {
+            ErrorKind::of_status(Words {
+                status: StatusCode::from_u16(status).unwrap(),
+                code: code.to_owned(),
+                message: String::new(),
+            })
+        };
+        assert!(matches!(kind(404, ""), ErrorKind::NotFound(_)));
+        assert!(matches!(kind(401, ""), ErrorKind::Unauthorized(_)));
+        assert!(matches!(kind(403, ""), ErrorKind::Unauthorized(_)));
+        assert!(matches!(kind(429, ""), ErrorKind::RateLimited(_)));
+        assert!(matches!(kind(412, ""), ErrorKind::Conflict(_)));
+        assert!(matches!(kind(400, "TAG_INVALID"), ErrorKind::Conflict(_)));
+        assert!(matches!(kind(400, "NAME_INVALID"), ErrorKind::Refused(_)));
+        assert!(kind(503, "").is_passing());
+        assert!(!kind(501, "").is_passing());
+    }
+}

@@ -1,0 +1,172 @@
+//! What a run learns of one registry: its challenge, its patience, whether it mounts.
+
+use std::error::Error as StdError;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use url::{Host as UrlHost, Url};
+
+use super::auth::Challenge;
+use super::limit::{Limit, Permit};
+
+/// Small requests at once: at 20 ms away, 64 images with 64 requests were twice as fast as 16 with
+/// 8, and no slower on loopback (measured with a probe against distribution 2.8).
+const SMALL_MAX: usize = 64;
+/// Large transfers at once: beyond 8 nothing is gained on 2 cores, and each takes some 0.7 MB (same).
+const LARGE_MAX: usize = 8;
+
+/// What is known of one registry.
+#[derive(Debug)]
+pub(super) struct Host {
+    small: Arc<Limit>,
+    large: Arc<Limit>,
+    first: Arc<Limit>,
+    has_met: AtomicBool,
+    challenge: Mutex<Option<Challenge>>,
+    self_mount: AtomicU8,
+}
+
+/// Whether a registry answers a mount of a blob from the repository it is already in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SelfMount {
+    /// Nothing is known yet.
+    Unknown,
+    /// It said 201 once, so that 202 means "not there".
+    Honoured,
+    /// It refused, or said 202 for a blob that was there: only a HEAD can tell.
+    Ignored,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            small: Arc::new(Limit::new(SMALL_MAX)),
+            large: Arc::new(Limit::new(LARGE_MAX)),
+            first: Arc::new(Limit::new(1)),
+            has_met: AtomicBool::new(false),
+            challenge: Mutex::new(None),
+            self_mount: AtomicU8::new(0),
+        }
+    }
+}
+
+impl Host {
+    pub(super) async fn small_permit(&self) -> Permit {
+        self.small.permit().await
+    }
+
+    pub(super) async fn large_permit(&self) -> Permit {
+        self.large.permit().await
+    }
+
+    /// Until a registry has answered once, one request at a time: the first answer brings the
+    /// challenge that all others would otherwise run into at once.
+    pub(super) async fn introduction(&self) -> Option<Permit> {
+        if self.has_met.load(Ordering::Acquire) {
+            return None;
+        }
+        let permit = self.first.permit().await;
+        (!self.has_met.load(Ordering::Acquire)).then_some(permit)
+    }
+
+    pub(super) fn met(&self) {
+        self.has_met.store(true, Ordering::Release);
+    }
+
+    pub(super) fn praise(&self) {
+        self.small.praise();
+        self.large.praise();
+    }
+
+    pub(super) fn complain(&self, pause: Duration) {
+        self.small.complain(pause);
+        self.large.complain(pause);
+    }
+
+    pub(super) fn challenge(&self) -> Option<Challenge> {
+        self.challenge
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set_challenge(&self, challenge: Challenge) {
+        *self
+            .challenge
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(challenge);
+    }
+
+    pub(super) fn self_mount(&self) -> SelfMount {
+        match self.self_mount.load(Ordering::Relaxed) {
+            1 => SelfMount::Honoured,
+            2 => SelfMount::Ignored,
+            _ => SelfMount::Unknown,
+        }
+    }
+
+    pub(super) fn learn_self_mount(&self, learned: SelfMount) {
+        let code = match learned {
+            SelfMount::Unknown => return,
+            SelfMount::Honoured => 1,
+            SelfMount::Ignored => 2,
+        };
+        self.self_mount.store(code, Ordering::Relaxed);
+    }
+}
+
+/// Whether `to` is an address that only this machine or its cloud can mean, and not the host of the
+/// registry (`base`) itself: loopback, link-local (cloud metadata), unspecified, multicast.
+pub(super) fn is_forbidden(to: &Url, base: &Url) -> bool {
+    if to.host() == base.host() {
+        return false;
+    }
+    let address = match to.host() {
+        Some(UrlHost::Ipv4(address)) => IpAddr::V4(address),
+        Some(UrlHost::Ipv6(address)) => IpAddr::V6(address).to_canonical(),
+        Some(UrlHost::Domain(_)) => return false,
+        None => return true,
+    };
+    match address {
+        IpAddr::V4(v4) => {
+            v4.is_link_local() || v4.is_unspecified() || v4.is_loopback() || v4.is_multicast()
+        }
+        // fd00:ec2::254 is a metadata service; nothing public has a unique local address.
+        IpAddr::V6(v6) => {
+            v6.is_unicast_link_local()
+                || v6.is_unique_local()
+                || v6.is_unspecified()
+                || v6.is_loopback()
+                || v6.is_multicast()
+        }
+    }
+}
+
+/// The scheme that a failed TLS handshake leaves: plain HTTP where the other side does not speak
+/// TLS; `None` where something else is wrong (nobody there, a certificate that is not trusted).
+pub(super) fn scheme_after(error: &reqwest::Error) -> Option<&'static str> {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
+            return matches!(tls, rustls::Error::InvalidMessage(_)).then_some("http");
+        }
+        let io = current.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| {
+            matches!(
+                io.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+            )
+        }) {
+            return Some("http");
+        }
+        // What an I/O error wraps is not its source, but the source of that is.
+        cause = match io.and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => current.source(),
+        };
+    }
+    None
+}

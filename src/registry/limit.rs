@@ -1,0 +1,147 @@
+//! How many requests a registry gets at once: a limit that adapts.
+//!
+//! Additive increase, multiplicative decrease: one more after each round without complaint, half
+//! after a 429 or 503. A `Retry-After` closes the whole lane until then, and only this registry's.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The number of requests that may be under way at once.
+#[derive(Debug)]
+pub(super) struct Limit {
+    max: usize,
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    limit: usize,
+    used: usize,
+    // Successes since the limit last moved.
+    round: usize,
+    closed_until: Option<Instant>,
+}
+
+/// A place under a [`Limit`]; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit(Arc<Limit>);
+
+impl Limit {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max: max.max(1),
+            state: Mutex::new(State {
+                limit: max.max(1),
+                used: 0,
+                round: 0,
+                closed_until: None,
+            }),
+            freed: Notify::new(),
+        }
+    }
+
+    /// Waits for a place.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the call gives up the place in the queue and nothing else.
+    pub(super) async fn permit(self: &Arc<Self>) -> Permit {
+        loop {
+            let freed = self.freed.notified();
+            let closed_until = {
+                let mut state = self.state();
+                match state.closed_until {
+                    Some(until) if until > Instant::now() => Some(until),
+                    _ if state.used < state.limit => {
+                        state.used += 1;
+                        state.closed_until = None;
+                        return Permit(Arc::clone(self));
+                    }
+                    _ => None,
+                }
+            };
+            match closed_until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => freed.await,
+            }
+        }
+    }
+
+    /// A request went well.
+    pub(super) fn praise(&self) {
+        let mut state = self.state();
+        state.round += 1;
+        if state.round >= state.limit && state.limit < self.max {
+            state.limit += 1;
+            state.round = 0;
+            drop(state);
+            self.freed.notify_one();
+        }
+    }
+
+    /// The registry complained; nothing is sent for `pause`.
+    pub(super) fn complain(&self, pause: Duration) {
+        let mut state = self.state();
+        state.limit = (state.limit / 2).max(1);
+        state.round = 0;
+        let until = Instant::now() + pause;
+        if state.closed_until.is_none_or(|closed| closed < until) {
+            state.closed_until = Some(until);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.used = state.used.saturating_sub(1);
+        drop(state);
+        self.0.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit_of(limit: &Limit) -> usize {
+        limit.state().limit
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn halves_on_complaint_and_grows_back_one_a_round() {
+        let limit = Arc::new(Limit::new(8));
+        limit.complain(Duration::from_secs(3));
+        assert_eq!(limit_of(&limit), 4);
+        let before = Instant::now();
+        let permit = limit.permit().await;
+        assert_eq!(before.elapsed(), Duration::from_secs(3));
+        drop(permit);
+        for _ in 0..4 {
+            limit.praise();
+        }
+        assert_eq!(limit_of(&limit), 5);
+        for _ in 0..1000 {
+            limit.praise();
+        }
+        assert_eq!(limit_of(&limit), 8);
+    }
+
+    #[tokio::test]
+    async fn holds_back_what_is_too_much() {
+        let limit = Arc::new(Limit::new(2));
+        let (one, _two) = (limit.permit().await, limit.permit().await);
+        let mut third = Box::pin(limit.permit());
+        assert!(futures::poll!(&mut third).is_pending());
+        drop(one);
+        third.await;
+    }
+}
