@@ -1,0 +1,316 @@
+//! Many jobs: bounds, deadlines, cancellation, order.
+//!
+//! One loop owns all tasks and is the only one that speaks: whatever jobs have to tell goes through a
+//! channel to it, and it drains the channel before it announces an end. So events have one order, no
+//! event of a job follows its end, and every job of the plan ends exactly once, also when it panics,
+//! runs out of time, or the run is interrupted.
+
+mod breaker;
+mod contest;
+mod mirror;
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+pub use mirror::Mirror;
+
+use breaker::Breaker;
+
+use crate::event::{End, Event, Failure, Kind, Ledger, Note, Outcome, Stage, Summary};
+use crate::oci::{Digest, Registry};
+use crate::pace::Pace;
+use crate::plan::{Course, Job, JobId, Plan};
+
+/// How often the reports are given time to bring themselves up to date.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What is done for one job of a plan.
+pub trait Work: Send + Sync + 'static {
+    /// Tries `registry` before any job runs.
+    fn preflight(&self, registry: &Registry) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The digest that the source of `job` means now, for jobs that want one destination.
+    fn digest(&self, job: &Job) -> impl Future<Output = Result<Digest, Failure>> + Send;
+
+    /// Does `job`. Must be safe to drop at any point.
+    fn run(
+        &self,
+        job: &Job,
+        pace: &Pace,
+        note: &(dyn Fn(Note) + Send + Sync),
+    ) -> impl Future<Output = Outcome> + Send;
+}
+
+/// The bounds of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Jobs under way at once.
+    pub jobs: NonZeroUsize,
+    /// How long one job may take, its waiting for other jobs not counted.
+    pub timeout: Option<Duration>,
+    /// Bad lines that were skipped, which the counts have to show.
+    pub skipped: usize,
+}
+
+/// Whether the run shall go on; sent by whoever hears the signals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Go on.
+    Go,
+    /// End, with this reason.
+    Stop(End),
+}
+
+/// Who hears the events.
+pub trait Consumer {
+    /// Takes the next event.
+    fn event(&mut self, event: &Event);
+
+    /// Is called a few times a second.
+    fn tick(&mut self);
+}
+
+/// Runs all jobs of `plan`, and tells `consumer` everything in one order.
+///
+/// # Cancel safety
+///
+/// Dropping it ends all jobs, without a word; a wish to stop ends them with one.
+pub async fn run<W: Work>(
+    plan: Arc<Plan>,
+    work: Arc<W>,
+    settings: Settings,
+    mut wish: watch::Receiver<Wish>,
+    consumer: &mut impl Consumer,
+) -> (Summary, End) {
+    let mut run = Run {
+        ledger: Ledger::new(plan.jobs().len(), settings.skipped),
+        breaker: Breaker::new(settings.jobs.get()),
+        plan,
+        work,
+        consumer,
+        settings,
+    };
+    run.consumer.event(&Event::Began {
+        jobs: run.plan.jobs().len(),
+    });
+    let end = run.all(&mut wish).await;
+    run.leave_rest(end);
+    let summary = run.ledger.summary().clone();
+    run.consumer.event(&Event::Ended {
+        summary: summary.clone(),
+        end,
+    });
+    (summary, end)
+}
+
+/// A note and whose it is.
+type Told = (JobId, Note);
+
+struct Run<'a, W, C> {
+    plan: Arc<Plan>,
+    work: Arc<W>,
+    settings: Settings,
+    ledger: Ledger,
+    breaker: Breaker,
+    consumer: &'a mut C,
+}
+
+/// What a task brings back.
+struct Ran {
+    outcome: Outcome,
+    elapsed: Duration,
+}
+
+impl<W: Work, C: Consumer> Run<'_, W, C> {
+    async fn all(&mut self, wish: &mut watch::Receiver<Wish>) -> End {
+        for (job, of) in self.plan.clone().duplicates() {
+            self.finish(job.id, &Outcome::Duplicate { of }, Duration::ZERO);
+        }
+        let before = async {
+            let refused = breaker::preflight(&*self.work, &self.plan, self.settings.jobs).await;
+            let contests = contest::settle(&*self.work, &self.plan, self.settings.jobs).await;
+            (refused, contests)
+        };
+        let (refused, contests) = tokio::select! {
+            biased;
+            end = stopped(wish) => return end,
+            settled = before => settled,
+        };
+        self.breaker.refuse(refused);
+        for (id, outcome) in contests {
+            self.finish(id, &outcome, Duration::ZERO);
+        }
+        self.jobs(wish).await
+    }
+
+    async fn jobs(&mut self, wish: &mut watch::Receiver<Wish>) -> End {
+        let plan = Arc::clone(&self.plan);
+        let mut waiting = plan
+            .jobs()
+            .iter()
+            .filter(|job| matches!(job.course, Course::Run | Course::Contested { .. }));
+        let (tell, mut told) = mpsc::unbounded_channel::<Told>();
+        let (cancel, cancelled) = watch::channel(false);
+        let mut tasks: JoinSet<Ran> = JoinSet::new();
+        let mut running = HashMap::new();
+        let mut end = End::Completed;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            while end == End::Completed && tasks.len() < self.settings.jobs.get() {
+                let Some(job) = waiting.next() else { break };
+                if self.ledger.has_ended(job.id) {
+                    continue;
+                }
+                if let Some(failure) = self.breaker.refusal(job) {
+                    self.finish(job.id, &Outcome::NotTried(failure), Duration::ZERO);
+                    continue;
+                }
+                self.consumer.event(&Event::Started { job: job.id });
+                let task = self.task(job.id, tell.clone(), cancelled.clone());
+                running.insert(tasks.spawn(task).id(), job.id);
+            }
+            if tasks.is_empty() {
+                return end;
+            }
+            tokio::select! {
+                biased;
+                stop = stopped(wish), if end == End::Completed => {
+                    end = stop;
+                    cancel.send_replace(true);
+                }
+                Some((job, note)) = told.recv() => self.consumer.event(&Event::Noted { job, note }),
+                Some(joined) = tasks.join_next_with_id() => {
+                    while let Ok((job, note)) = told.try_recv() {
+                        self.consumer.event(&Event::Noted { job, note });
+                    }
+                    let (id, ran) = match joined {
+                        Ok((id, ran)) => (id, ran),
+                        Err(error) => (error.id(), Ran::lost()),
+                    };
+                    if let Some(job) = running.remove(&id) {
+                        self.finish(job, &ran.outcome, ran.elapsed);
+                    }
+                }
+                _ = tick.tick() => self.consumer.tick(),
+            }
+        }
+    }
+
+    /// The task of one job: whatever happens in it, it brings back an outcome.
+    fn task(
+        &self,
+        id: JobId,
+        tell: mpsc::UnboundedSender<Told>,
+        mut cancelled: watch::Receiver<bool>,
+    ) -> impl Future<Output = Ran> + Send + 'static {
+        let (plan, work) = (Arc::clone(&self.plan), Arc::clone(&self.work));
+        let timeout = self.settings.timeout;
+        Box::pin(async move {
+            let began = Instant::now();
+            let pace = Pace::default();
+            let note = |note| drop(tell.send((id, note)));
+            let Some(job) = plan.job(id) else {
+                return Ran::lost();
+            };
+            let work = AssertUnwindSafe(work.run(job, &pace, &note)).catch_unwind();
+            let outcome = tokio::select! {
+                biased;
+                done = work => done.unwrap_or_else(|_| Ran::lost().outcome),
+                _ = cancelled.wait_for(|cancelled| *cancelled) => {
+                    Outcome::Failed(interrupted())
+                }
+                limit = out_of_time(began, &pace, timeout) => {
+                    let cause = format!("it took longer than {}", humantime::format_duration(limit));
+                    Outcome::Failed(Failure::because(Stage::Run, None, Kind::Timeout, &cause))
+                }
+            };
+            let elapsed = began.elapsed();
+            Ran { outcome, elapsed }
+        })
+    }
+
+    fn finish(&mut self, job: JobId, outcome: &Outcome, elapsed: Duration) {
+        // A job that ended before has had its event; a second one would break the promise.
+        if self.ledger.finish(job, outcome).is_err() {
+            return;
+        }
+        if let Some(job) = self.plan.job(job) {
+            self.breaker.heed(job, outcome);
+        }
+        self.consumer.event(&Event::Finished {
+            job,
+            outcome: outcome.clone(),
+            elapsed,
+        });
+    }
+
+    /// Ends what was never started.
+    fn leave_rest(&mut self, end: End) {
+        let open: Vec<JobId> = self.ledger.open().collect();
+        for job in open {
+            let failure = match end {
+                End::Completed => Ran::lost_failure(),
+                End::Interrupted | End::Terminated => interrupted(),
+            };
+            self.finish(job, &Outcome::NotTried(failure), Duration::ZERO);
+        }
+    }
+}
+
+impl Ran {
+    /// The outcome of a job whose task was lost to a panic.
+    fn lost() -> Self {
+        Self {
+            outcome: Outcome::Failed(Self::lost_failure()),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    fn lost_failure() -> Failure {
+        let cause = "this is a bug of consign: the job panicked; please report it";
+        Failure::because(Stage::Run, None, Kind::Internal, cause)
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::because(Stage::Run, None, Kind::Cancelled, "the run was interrupted")
+}
+
+/// Returns when the run is to stop, and why; never when nobody is left to say so.
+async fn stopped(wish: &mut watch::Receiver<Wish>) -> End {
+    match wish
+        .wait_for(|wish| *wish != Wish::Go)
+        .await
+        .map(|wish| *wish)
+    {
+        Ok(Wish::Stop(end)) => end,
+        Ok(Wish::Go) | Err(_) => std::future::pending().await,
+    }
+}
+
+/// Returns once the job has run for `timeout`, its pure waiting for other jobs not counted.
+async fn out_of_time(began: Instant, pace: &Pace, timeout: Option<Duration>) -> Duration {
+    let Some(timeout) = timeout else {
+        return std::future::pending().await;
+    };
+    loop {
+        let left = (timeout + pace.waited()).saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return timeout;
+        }
+        tokio::time::sleep(left).await;
+    }
+}
+
+#[cfg(test)]
+#[path = "runner_tests.rs"]
+mod tests;

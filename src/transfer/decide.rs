@@ -1,0 +1,361 @@
+//! What the destination shall have, and whether it has it already.
+
+use crate::event::{Changed, Copied, Note, Outcome, Side, Stage, Tally};
+use crate::oci::{
+    Digest, Identifier, Manifest, Pinned, Platform, Reference, Repository, View, merged, selected,
+};
+use crate::registry::Resolved;
+
+use super::error::{Cause, Error, Subject};
+use super::{Before, Engine, IndexMode, OnExisting, Options, Overwrite, Wanted, Watch};
+
+/// The largest image config that is read for its platform, in bytes (real ones have under 100 KiB).
+const CONFIG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// The questions that precede a copy.
+pub(super) struct Decision<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) source: &'a Reference,
+    pub(super) destination: &'a Reference,
+    pub(super) options: &'a Options,
+    pub(super) watch: Watch<'a>,
+}
+
+/// What came of them.
+pub(super) enum Decided {
+    /// Nothing has to be copied.
+    Ended(Box<Outcome>),
+    /// This has to be.
+    Copy(Box<Wanted>, Before),
+}
+
+impl Decision<'_> {
+    pub(super) async fn decide(&self) -> Result<Decided, Error> {
+        let _work = self.watch.pace.work();
+        let there = self.resolve(Side::Destination).await?;
+        let is_whole = self.options.selection.is_all() || self.destination.tag.is_none();
+        // Without a destination a HEAD at the source would tell nothing that the GET does not.
+        let known = match (&self.source.digest, &there) {
+            (Some(digest), _) => Some(*digest),
+            (None, Some(_)) if is_whole => {
+                let found = self.resolve(Side::Source).await?;
+                let absent = || self.error(Side::Source, Stage::Resolve, Cause::Absent);
+                Some(found.ok_or_else(absent)?.digest)
+            }
+            (None, _) => None,
+        };
+        if is_whole && let (Some(digest), Some(there)) = (known, &there) {
+            if there.digest == digest {
+                return Ok(Decided::Ended(Box::new(
+                    self.up_to_date(there, digest, None),
+                )));
+            }
+            if let Some(outcome) = self.existing(there, digest)? {
+                return Ok(Decided::Ended(Box::new(outcome)));
+            }
+        }
+        let identifier = match known {
+            Some(digest) => Identifier::Digest(digest),
+            None => self.source.identifier(),
+        };
+        let root = self
+            .pull(Side::Source, &self.source.repository, &identifier)
+            .await?;
+        (self.watch.note)(Note::Resolved(root.digest()));
+        let wanted = if is_whole {
+            if self.destination.tag.is_none() && !self.options.selection.is_all() {
+                (self.watch.note)(Note::remark(
+                    "a line without a tag keeps its digest, so all platforms are copied",
+                ));
+            }
+            whole(root)
+        } else {
+            self.select(root, there.as_ref()).await?
+        };
+        self.compare(wanted, there.as_ref()).await
+    }
+
+    /// Whether what is wanted stands there already, or something else that is to stay.
+    async fn compare(&self, wanted: Wanted, there: Option<&Resolved>) -> Result<Decided, Error> {
+        let Some(there) = there else {
+            return Ok(Decided::Copy(Box::new(wanted), Before::Nothing));
+        };
+        if there.digest == wanted.manifest.digest() {
+            let is_there = match &wanted.only {
+                None => true,
+                Some(only) => self.has_all(only).await?,
+            };
+            if is_there {
+                let outcome = self.up_to_date(there, wanted.source, wanted.changed);
+                return Ok(Decided::Ended(Box::new(outcome)));
+            }
+        } else if let Some(outcome) = self.existing(there, wanted.source)? {
+            return Ok(Decided::Ended(Box::new(outcome)));
+        }
+        Ok(Decided::Copy(Box::new(wanted), Before::Something))
+    }
+
+    /// The part of `root` that is wanted, and what shall stand for it.
+    async fn select(&self, root: Manifest, there: Option<&Resolved>) -> Result<Wanted, Error> {
+        let selection = &self.options.selection;
+        let Some(index) = root.as_index() else {
+            let platforms = self
+                .platforms(Side::Source, &self.source.repository, &root)
+                .await?;
+            if platforms
+                .iter()
+                .any(|platform| !selection.includes(platform))
+            {
+                return Err(self.no_platform(&platforms));
+            }
+            return Ok(whole(root));
+        };
+        let Some(positions) = selection.choose(&index.manifests) else {
+            return Err(self.no_platform(&known_platforms(&root)));
+        };
+        if positions.len() == index.manifests.len() {
+            return Ok(whole(root));
+        }
+        let source = root.digest();
+        let document = |error| self.error(Side::Source, Stage::Transfer, Cause::Document(error));
+        let only = positions
+            .iter()
+            .filter_map(|position| index.manifests.get(*position))
+            .map(|entry| entry.digest)
+            .collect();
+        let (manifest, changed) = match self.options.index {
+            IndexMode::Sparse => (root, None),
+            IndexMode::Rewrite => {
+                let part = selected(&root, &positions).map_err(document)?;
+                self.guard(there, &root, &part).await?;
+                (part, Some(Changed::Selected))
+            }
+            IndexMode::Merge => match self.pull_there(there).await? {
+                Some(old) if old.as_index().is_some() => {
+                    let joined = merged(&old, &root, &positions).map_err(document)?;
+                    (joined, Some(Changed::Merged))
+                }
+                _ => {
+                    let part = selected(&root, &positions).map_err(document)?;
+                    self.guard(there, &root, &part).await?;
+                    (part, Some(Changed::Selected))
+                }
+            },
+        };
+        Ok(Wanted {
+            manifest,
+            only: Some(only),
+            source,
+            changed,
+        })
+    }
+
+    /// Refuses a new index that would take away a platform that the destination has and the source
+    /// still has.
+    async fn guard(
+        &self,
+        there: Option<&Resolved>,
+        root: &Manifest,
+        part: &Manifest,
+    ) -> Result<(), Error> {
+        if self.options.overwrite == Overwrite::Allowed
+            || self.options.on_existing != OnExisting::Replace
+            || there.is_none_or(|there| there.digest == part.digest())
+        {
+            return Ok(());
+        }
+        let Some(old) = self.pull_there(there).await? else {
+            return Ok(());
+        };
+        let repository = &self.destination.repository;
+        let old = self.platforms(Side::Destination, repository, &old).await?;
+        let (all, kept) = (known_platforms(root), known_platforms(part));
+        let among = |list: &[Platform], one: &Platform| list.iter().any(|other| other.is_same(one));
+        let lost: Vec<Platform> = old
+            .into_iter()
+            .filter(|platform| among(&all, platform) && !among(&kept, platform))
+            .collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let lost = listed(&lost);
+        Err(self.error(Side::Destination, Stage::Transfer, Cause::Loss { lost }))
+    }
+
+    async fn pull_there(&self, there: Option<&Resolved>) -> Result<Option<Manifest>, Error> {
+        let Some(there) = there else { return Ok(None) };
+        let identifier = Identifier::Digest(there.digest);
+        let repository = &self.destination.repository;
+        self.pull(Side::Destination, repository, &identifier)
+            .await
+            .map(Some)
+    }
+
+    /// Whether the destination has all these manifests.
+    async fn has_all(&self, digests: &[Digest]) -> Result<bool, Error> {
+        let repository = &self.destination.repository;
+        for digest in digests {
+            let identifier = Identifier::Digest(*digest);
+            let found = self.engine.client.resolve(repository, &identifier).await;
+            let found = found
+                .map_err(|error| self.error(Side::Destination, Stage::Resolve, error.into()))?;
+            if found.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The platforms of `manifest`: an index states them, an image has its own in its config.
+    async fn platforms(
+        &self,
+        side: Side,
+        repository: &Repository,
+        manifest: &Manifest,
+    ) -> Result<Vec<Platform>, Error> {
+        let View::Image(image) = manifest.view() else {
+            return Ok(known_platforms(manifest));
+        };
+        let Some(config) = image
+            .config
+            .as_ref()
+            .filter(|c| c.media_type.is_image_config())
+        else {
+            return Ok(Vec::new());
+        };
+        let read = self
+            .engine
+            .client
+            .pull_small_blob(repository, config, CONFIG_BYTES_MAX)
+            .await;
+        let error = |cause| Error {
+            side,
+            stage: Stage::Resolve,
+            subject: Subject::Blob(Box::new(Pinned {
+                repository: repository.clone(),
+                digest: config.digest,
+            })),
+            cause,
+        };
+        let bytes = read.map_err(|cause| error(cause.into()))?;
+        let platform: Platform = serde_json::from_slice(&bytes).map_err(|json| {
+            let reason = crate::oci::Reason::Json(json.to_string());
+            let digest = config.digest.to_string();
+            error(Cause::Document(crate::oci::Error::new(
+                "image config",
+                &digest,
+                reason,
+            )))
+        })?;
+        Ok(if platform.is_unknown() {
+            Vec::new()
+        } else {
+            vec![platform]
+        })
+    }
+
+    async fn resolve(&self, side: Side) -> Result<Option<Resolved>, Error> {
+        let (repository, identifier) = match side {
+            Side::Source => (&self.source.repository, self.source.identifier()),
+            Side::Destination => (&self.destination.repository, self.destination.identifier()),
+        };
+        let found = self.engine.client.resolve(repository, &identifier).await;
+        found.map_err(|error| self.error(side, Stage::Resolve, error.into()))
+    }
+
+    async fn pull(
+        &self,
+        side: Side,
+        repository: &Repository,
+        identifier: &Identifier,
+    ) -> Result<Manifest, Error> {
+        let pulled = self
+            .engine
+            .client
+            .pull_manifest(repository, identifier)
+            .await;
+        pulled.map_err(|error| self.error(side, Stage::Resolve, error.into()))
+    }
+
+    fn up_to_date(&self, there: &Resolved, source: Digest, changed: Option<Changed>) -> Outcome {
+        Outcome::UpToDate(Copied {
+            image: self.pinned(there),
+            source,
+            changed,
+            tally: Tally::default(),
+        })
+    }
+
+    /// What `--on-existing` says of a tag with another digest: an outcome, or nothing.
+    fn existing(&self, there: &Resolved, source: Digest) -> Result<Option<Outcome>, Error> {
+        match self.options.on_existing {
+            OnExisting::Replace => Ok(None),
+            OnExisting::Keep => Ok(Some(Outcome::Kept(Copied {
+                image: self.pinned(there),
+                source,
+                changed: None,
+                tally: Tally::default(),
+            }))),
+            OnExisting::Fail => {
+                let there = there.digest;
+                Err(self.error(Side::Destination, Stage::Transfer, Cause::Exists { there }))
+            }
+        }
+    }
+
+    fn pinned(&self, there: &Resolved) -> Pinned {
+        Pinned {
+            repository: self.destination.repository.clone(),
+            digest: there.digest,
+        }
+    }
+
+    fn no_platform(&self, has: &[Platform]) -> Error {
+        let cause = Cause::Platform {
+            wanted: self.options.selection.to_string(),
+            has: listed(has),
+        };
+        self.error(Side::Source, Stage::Resolve, cause)
+    }
+
+    fn error(&self, side: Side, stage: Stage, cause: Cause) -> Error {
+        let image = match side {
+            Side::Source => self.source,
+            Side::Destination => self.destination,
+        };
+        Error {
+            side,
+            stage,
+            subject: Subject::Image(Box::new(image.clone())),
+            cause,
+        }
+    }
+}
+
+fn whole(root: Manifest) -> Wanted {
+    Wanted {
+        only: None,
+        source: root.digest(),
+        changed: None,
+        manifest: root,
+    }
+}
+
+/// The platforms that an index states, without those that say nothing.
+fn known_platforms(index: &Manifest) -> Vec<Platform> {
+    let entries = index.as_index().map(|index| index.manifests.as_slice());
+    entries
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|entry| entry.platform.clone())
+        .filter(|platform| !platform.is_unknown())
+        .collect()
+}
+
+fn listed(platforms: &[Platform]) -> String {
+    if platforms.is_empty() {
+        return "none".to_owned();
+    }
+    let words: Vec<String> = platforms.iter().take(20).map(ToString::to_string).collect();
+    words.join(", ")
+}

@@ -1,0 +1,147 @@
+//! Why an image could not be copied: side, subject, cause.
+
+use std::fmt;
+
+use crate::event::{Failure, Kind, Side, Stage};
+use crate::oci::{self, Digest, Pinned, Reference};
+use crate::registry::{self, ErrorKind};
+
+/// Why an image could not be copied.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {} {subject}", verb(*.side, *.stage))]
+pub struct Error {
+    /// On which side.
+    pub side: Side,
+    /// Where on the path.
+    pub stage: Stage,
+    /// What was being read or written.
+    pub subject: Subject,
+    /// Why.
+    #[source]
+    pub cause: Cause,
+}
+
+/// What was being read or written. Boxed where it is large, as errors travel by value.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// An image, as it was named.
+    Image(Box<Reference>),
+    /// A manifest of an image.
+    Manifest(Box<Pinned>),
+    /// A blob.
+    Blob(Box<Pinned>),
+}
+
+/// Why it could not.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The registry, or the road to it.
+    #[error(transparent)]
+    Registry(Box<registry::Error>),
+    /// A document of the image.
+    #[error(transparent)]
+    Document(#[from] oci::Error),
+    /// Nothing stands under the name.
+    #[error("nothing is there")]
+    Absent,
+    /// The image has none of the wanted platforms.
+    #[error("it has none of the wanted platforms ({wanted}); it has {has}")]
+    Platform {
+        /// What was wanted.
+        wanted: String,
+        /// What there is.
+        has: String,
+    },
+    /// The tag exists with another digest, and that was to be an error.
+    #[error("the tag is there with `{there}`, and an existing tag is not to be replaced")]
+    Exists {
+        /// What stands there.
+        there: Digest,
+    },
+    /// The new index would take away platforms.
+    #[error("the tag has {lost} too, and would lose it; widen the selection, merge, or overwrite")]
+    Loss {
+        /// The platforms.
+        lost: String,
+    },
+    /// The image has more manifests, or more levels, than anything real.
+    #[error("it has more than {0}, which no image needs")]
+    Limit(&'static str),
+    /// A child is not what its parent says.
+    #[error("its parent says {said}, and it is {is}")]
+    Disagrees {
+        /// What the parent says.
+        said: String,
+        /// What it is.
+        is: String,
+    },
+}
+
+const fn verb(side: Side, stage: Stage) -> &'static str {
+    match (stage, side) {
+        (Stage::Resolve, _) => "resolve",
+        (_, Side::Source) => "read",
+        (_, Side::Destination) => "write",
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(image) => write!(f, "`{image}`"),
+            Self::Manifest(pinned) => write!(f, "manifest `{pinned}`"),
+            Self::Blob(pinned) => write!(f, "blob `{pinned}`"),
+        }
+    }
+}
+
+impl From<registry::Error> for Cause {
+    fn from(error: registry::Error) -> Self {
+        Self::Registry(Box::new(error))
+    }
+}
+
+impl Error {
+    /// The failure that this error is for its line.
+    pub fn failure(&self) -> Failure {
+        Failure::new(self.stage, Some(self.side), self.kind(), self)
+    }
+
+    /// Its kind, for the reports.
+    pub fn kind(&self) -> Kind {
+        match &self.cause {
+            Cause::Registry(error) => kind_of(&error.kind),
+            Cause::Document(error) => kind_of_document(error),
+            Cause::Absent | Cause::Platform { .. } => Kind::NotFound,
+            Cause::Exists { .. } | Cause::Loss { .. } => Kind::Conflict,
+            Cause::Limit(_) => Kind::Unsupported,
+            Cause::Disagrees { .. } => Kind::Integrity,
+        }
+    }
+}
+
+/// The kind of what a registry said.
+pub const fn kind_of(error: &ErrorKind) -> Kind {
+    match error {
+        ErrorKind::NotFound(_) => Kind::NotFound,
+        ErrorKind::Unauthorized(_) => Kind::Unauthorized,
+        ErrorKind::RateLimited(_) => Kind::RateLimited,
+        ErrorKind::Server(_) | ErrorKind::Network(_) | ErrorKind::Protocol(_) => Kind::Network,
+        ErrorKind::Conflict(_) => Kind::Conflict,
+        ErrorKind::Refused(_) | ErrorKind::Untrusted(_) => Kind::Refused,
+        ErrorKind::Stalled(_) => Kind::Timeout,
+        ErrorKind::Integrity(_) => Kind::Integrity,
+        ErrorKind::Document(error) => kind_of_document(error),
+    }
+}
+
+const fn kind_of_document(error: &oci::Error) -> Kind {
+    match error.reason {
+        oci::Reason::MediaTypes { .. } => Kind::Integrity,
+        oci::Reason::Empty
+        | oci::Reason::TooLong(_)
+        | oci::Reason::Grammar(_)
+        | oci::Reason::Json(_)
+        | oci::Reason::Schema1 => Kind::Unsupported,
+    }
+}

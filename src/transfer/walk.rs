@@ -1,0 +1,409 @@
+//! One walk of an image's graph: blobs, children, then the manifest that names them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use http::StatusCode;
+
+use crate::event::{Note, Side, Stage, Tally};
+use crate::flight::Role;
+use crate::oci::{
+    Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, Pinned, Repository, View,
+};
+use crate::registry::{self, Access, Begun, ErrorKind, RelayError};
+
+use super::error::{Cause, Error, Subject};
+use super::{Before, Engine, Wanted, Watch};
+
+/// Levels of indexes that are followed; real images have one, some artifacts two.
+const DEPTH_MAX: usize = 8;
+/// Manifests of one image at most: a hostile index could name tens of thousands.
+const MANIFESTS_MAX: u64 = 10_000;
+/// Children, and blobs of one manifest, under way at once; requests are bounded per registry.
+const CHILDREN_AT_ONCE: usize = 16;
+
+/// The walk of one job.
+pub(super) struct Walk<'a> {
+    engine: &'a Engine,
+    source: &'a Repository,
+    destination: &'a Repository,
+    before: Before,
+    watch: Watch<'a>,
+    seen: AtomicU64,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    copied: AtomicU64,
+    mounted: AtomicU64,
+    present: AtomicU64,
+    pushed: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// How a blob came to be in the destination repository.
+enum Brought {
+    Copied,
+    Mounted,
+    Present,
+}
+
+/// Where bringing a blob met trouble.
+enum Trouble {
+    /// Asking the destination for it, or for a session.
+    Opening(Box<registry::Error>),
+    /// Reading it at the source.
+    Reading(Box<registry::Error>),
+    /// Writing it into a session.
+    Writing(Box<registry::Error>),
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        engine: &'a Engine,
+        source: &'a Repository,
+        destination: &'a Repository,
+        before: Before,
+        watch: Watch<'a>,
+    ) -> Self {
+        Self {
+            engine,
+            source,
+            destination,
+            before,
+            watch,
+            seen: AtomicU64::new(0),
+            counts: Counts::default(),
+        }
+    }
+
+    /// What moved so far.
+    pub(super) fn tally(&self) -> Tally {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Tally {
+            blobs_copied: read(&self.counts.copied),
+            blobs_mounted: read(&self.counts.mounted),
+            blobs_present: read(&self.counts.present),
+            manifests_pushed: read(&self.counts.pushed),
+            bytes: read(&self.counts.bytes),
+        }
+    }
+
+    /// Brings all that is wanted, and sets `identifier` last.
+    pub(super) async fn bring_root(
+        &self,
+        wanted: &Wanted,
+        identifier: &Identifier,
+    ) -> Result<(), Error> {
+        // In one and the same repository everything below the tag is where it shall be.
+        if self.source != self.destination {
+            self.bring_below(&wanted.manifest, wanted.only.as_deref(), 0)
+                .await?;
+        }
+        self.push(identifier, &wanted.manifest).await
+    }
+
+    /// Brings everything that `manifest` names, or of an index the entries in `only`.
+    async fn bring_below(
+        &self,
+        manifest: &Manifest,
+        only: Option<&[Digest]>,
+        depth: usize,
+    ) -> Result<(), Error> {
+        match manifest.view() {
+            View::Index(index) => {
+                let wanted =
+                    |entry: &&Descriptor| only.is_none_or(|only| only.contains(&entry.digest));
+                stream::iter(index.manifests.iter().filter(wanted))
+                    .map(Ok)
+                    .try_for_each_concurrent(CHILDREN_AT_ONCE, |entry| self.child(entry, depth + 1))
+                    .await
+            }
+            View::Image(image) => {
+                let mut blobs: Vec<&Descriptor> = image.blobs().collect();
+                // The largest first, so that it does not end the image alone.
+                blobs.sort_by_key(|blob| (std::cmp::Reverse(blob.size), blob.digest));
+                blobs.dedup_by_key(|blob| blob.digest);
+                stream::iter(blobs)
+                    .map(Ok)
+                    .try_for_each_concurrent(CHILDREN_AT_ONCE, |blob| self.blob(blob))
+                    .await
+            }
+        }
+    }
+
+    /// Brings a manifest that an index names, with all below it, once per run and repository.
+    fn child<'b>(
+        &'b self,
+        entry: &'b Descriptor,
+        depth: usize,
+    ) -> BoxFuture<'b, Result<(), Error>> {
+        async move {
+            let at_source = |cause| self.manifest_error(Side::Source, entry, cause);
+            if depth > DEPTH_MAX {
+                return Err(at_source(Cause::Limit("8 levels of indexes")));
+            }
+            if self.seen.fetch_add(1, Ordering::Relaxed) >= MANIFESTS_MAX {
+                return Err(at_source(Cause::Limit("10,000 manifests")));
+            }
+            let key = (self.destination.clone(), entry.digest);
+            let waiting = |begins| self.watch.pace.waiting(begins);
+            self.engine
+                .present
+                .run(&key, waiting, async || self.bring_child(entry, depth).await)
+                .await
+                .map(drop)
+        }
+        .boxed()
+    }
+
+    async fn bring_child(&self, entry: &Descriptor, depth: usize) -> Result<(), Error> {
+        let at = |side| move |cause| self.manifest_error(side, entry, cause);
+        let identifier = Identifier::Digest(entry.digest);
+        let limit = u64::try_from(MANIFEST_BYTES_MAX).unwrap_or(u64::MAX);
+        if entry.size > limit {
+            return Err(at(Side::Source)(Cause::Limit("4 MiB in one manifest")));
+        }
+        let manifest = {
+            let _work = self.watch.pace.work();
+            if self.before == Before::Something {
+                // A registry that has a manifest has all below it.
+                let found = self
+                    .engine
+                    .client
+                    .resolve(self.destination, &identifier)
+                    .await;
+                if found
+                    .map_err(|error| at(Side::Destination)(error.into()))?
+                    .is_some()
+                {
+                    return Ok(());
+                }
+            }
+            let pulled = self
+                .engine
+                .client
+                .pull_manifest(self.source, &identifier)
+                .await;
+            pulled.map_err(|error| at(Side::Source)(error.into()))?
+        };
+        if manifest.size() != entry.size || *manifest.media_type() != entry.media_type {
+            return Err(at(Side::Source)(Cause::Disagrees {
+                said: format!("{} of {} bytes", entry.media_type, entry.size),
+                is: format!("{} of {} bytes", manifest.media_type(), manifest.size()),
+            }));
+        }
+        self.bring_below(&manifest, None, depth).await?;
+        self.push(&identifier, &manifest).await
+    }
+
+    async fn push(&self, identifier: &Identifier, manifest: &Manifest) -> Result<(), Error> {
+        let _work = self.watch.pace.work();
+        let pushed = self
+            .engine
+            .client
+            .push_manifest(self.destination, identifier, manifest)
+            .await;
+        pushed.map_err(|error| Error {
+            side: Side::Destination,
+            stage: Stage::Transfer,
+            subject: Subject::Manifest(Box::new(Pinned {
+                repository: self.destination.clone(),
+                digest: manifest.digest(),
+            })),
+            cause: error.into(),
+        })?;
+        self.counts.pushed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Brings a blob, once per run and repository.
+    async fn blob(&self, blob: &Descriptor) -> Result<(), Error> {
+        let key = (self.destination.clone(), blob.digest);
+        let waiting = |begins| self.watch.pace.waiting(begins);
+        self.engine.meter.expect(blob.size);
+        let brought = self
+            .engine
+            .present
+            .run(&key, waiting, async || self.bring_blob(blob).await)
+            .await;
+        if !matches!(brought, Ok(((), Role::Led))) {
+            self.engine.meter.spare(blob.size);
+        }
+        brought.map(drop)
+    }
+
+    /// Brings a blob to this repository: the first one of the run to the registry, the others by mount.
+    async fn bring_blob(&self, blob: &Descriptor) -> Result<(), Error> {
+        if blob.media_type.is_foreign_layer()
+            && !blob.urls.is_empty()
+            && !self.is_served(blob).await?
+        {
+            let digest = blob.digest;
+            (self.watch.note)(Note::remark(&format!(
+                "foreign layer {digest} is not at the source and stays where its urls point"
+            )));
+            self.engine.meter.spare(blob.size);
+            return Ok(());
+        }
+        let key = (self.destination.registry().clone(), blob.digest);
+        let waiting = |begins| self.watch.pace.waiting(begins);
+        let mut brought = None;
+        let lead = async || {
+            brought = Some(self.first(blob).await?);
+            Ok(self.destination.clone())
+        };
+        let (home, role) = self.engine.homes.run(&key, waiting, lead).await?;
+        let brought = match (role, brought) {
+            (Role::Led, Some(brought)) => brought,
+            _ => self.bring(blob, Some(&home)).await?,
+        };
+        let count = match brought {
+            Brought::Copied => {
+                self.counts.bytes.fetch_add(blob.size, Ordering::Relaxed);
+                &self.counts.copied
+            }
+            Brought::Mounted => {
+                self.engine.meter.spare(blob.size);
+                &self.counts.mounted
+            }
+            Brought::Present => {
+                self.engine.meter.spare(blob.size);
+                &self.counts.present
+            }
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Brings a blob to the registry; within one registry the source itself is the first place.
+    async fn first(&self, blob: &Descriptor) -> Result<Brought, Error> {
+        let is_inside = self.source.registry() == self.destination.registry();
+        self.bring(blob, is_inside.then_some(self.source)).await
+    }
+
+    async fn is_served(&self, blob: &Descriptor) -> Result<bool, Error> {
+        let _work = self.watch.pace.work();
+        let found = self
+            .engine
+            .client
+            .has_blob(self.source, &blob.digest, Access::Pull)
+            .await;
+        found.map_err(|error| self.blob_error(Side::Source, blob, error.into()))
+    }
+
+    /// Mounts from `home`, or asks and relays; begins anew, with a new session, where that may help.
+    async fn bring(&self, blob: &Descriptor, home: Option<&Repository>) -> Result<Brought, Error> {
+        let _work = self.watch.pace.work();
+        let retry = self.engine.client.retry();
+        let mut refreshed = false;
+        let mut attempt = 1;
+        loop {
+            let error = match self.try_to_bring(blob, home).await {
+                Ok(brought) => return Ok(brought),
+                Err(Trouble::Reading(error)) => {
+                    return Err(self.blob_error(Side::Source, blob, (*error).into()));
+                }
+                // The client has tried that again already.
+                Err(Trouble::Opening(error)) => {
+                    return Err(self.blob_error(Side::Destination, blob, (*error).into()));
+                }
+                Err(Trouble::Writing(error)) => error,
+            };
+            let again = match &error.kind {
+                // A token may have ended on the way; the client has dropped it by now.
+                ErrorKind::Unauthorized(_) => !std::mem::replace(&mut refreshed, true),
+                // The session is gone: the registry was restarted, or lost the upload.
+                ErrorKind::NotFound(_) => true,
+                ErrorKind::Refused(words) => words.status == StatusCode::RANGE_NOT_SATISFIABLE,
+                ErrorKind::RateLimited(_)
+                | ErrorKind::Server(_)
+                | ErrorKind::Conflict(_)
+                | ErrorKind::Network(_)
+                | ErrorKind::Stalled(_)
+                | ErrorKind::Integrity(_)
+                | ErrorKind::Document(_)
+                | ErrorKind::Protocol(_)
+                | ErrorKind::Untrusted(_) => error.kind.is_passing(),
+            };
+            if !again || attempt >= retry.attempts {
+                let mut error = *error;
+                error.attempts = error.attempts.max(attempt);
+                return Err(self.blob_error(Side::Destination, blob, error.into()));
+            }
+            tracing::debug!(digest = %blob.digest, attempt, %error, "beginning an upload anew");
+            tokio::time::sleep(retry.pause_after(attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    async fn try_to_bring(
+        &self,
+        blob: &Descriptor,
+        home: Option<&Repository>,
+    ) -> Result<Brought, Trouble> {
+        let client = &self.engine.client;
+        let opening = |error| Trouble::Opening(Box::new(error));
+        let upload = match home {
+            Some(home) => match client.mount(self.destination, blob, home).await {
+                Ok(Begun::There) => return Ok(Brought::Mounted),
+                Ok(Begun::Upload(upload)) => upload,
+                Err(error) => return Err(opening(error)),
+            },
+            None => match client.begin_upload(self.destination, blob).await {
+                Ok(Begun::There) => return Ok(Brought::Present),
+                Ok(Begun::Upload(upload)) => upload,
+                Err(error) => return Err(opening(error)),
+            },
+        };
+        let _lanes = client
+            .lanes(
+                self.source.registry(),
+                self.destination.registry(),
+                blob.size,
+            )
+            .await;
+        let _moving = self.engine.meter.begin_blob();
+        let meter = Arc::clone(&self.engine.meter);
+        let relayed = client
+            .relay(upload, self.source, blob, move |bytes| meter.moved(bytes))
+            .await;
+        match relayed {
+            Ok(()) => Ok(Brought::Copied),
+            Err(RelayError::Source(error)) => Err(Trouble::Reading(Box::new(error))),
+            Err(RelayError::Destination(error)) => Err(Trouble::Writing(Box::new(error))),
+        }
+    }
+
+    fn manifest_error(&self, side: Side, entry: &Descriptor, cause: Cause) -> Error {
+        Error {
+            side,
+            stage: Stage::Transfer,
+            subject: Subject::Manifest(Box::new(self.pinned(side, entry))),
+            cause,
+        }
+    }
+
+    fn blob_error(&self, side: Side, blob: &Descriptor, cause: Cause) -> Error {
+        Error {
+            side,
+            stage: Stage::Transfer,
+            subject: Subject::Blob(Box::new(self.pinned(side, blob))),
+            cause,
+        }
+    }
+
+    fn pinned(&self, side: Side, descriptor: &Descriptor) -> Pinned {
+        let repository = match side {
+            Side::Source => self.source,
+            Side::Destination => self.destination,
+        };
+        Pinned {
+            repository: repository.clone(),
+            digest: descriptor.digest,
+        }
+    }
+}
