@@ -9,6 +9,7 @@ pub mod pace;
 pub mod plan;
 pub mod policy;
 pub mod registry;
+pub mod report;
 pub mod runner;
 pub mod serve;
 pub mod text;

@@ -1,0 +1,257 @@
+//! The failed list: what is left to do, itself an image list.
+//!
+//! It is there from the start, with every line as "not tried", and is replaced while the run goes
+//! on, at most once a second. So it holds at least what is left to do whenever the run is killed, and
+//! exactly that after any end. A run that leaves nothing to do removes it.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::io::{Read as _, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::output::{Output, Sync};
+use super::{Error, Reason, Reporter, Skipped};
+use crate::event::{Event, Failure, Outcome};
+use crate::plan::{Course, Job, JobId, Plan};
+use crate::text;
+
+/// What the first line of a failed list begins with. Only such a file is ever replaced or removed.
+pub const HEADER: &str = "# consign failed list";
+/// The version of the format, which stands behind the header.
+const FORMAT: u32 = 1;
+/// The longest reason in a comment, in characters. With all else a comment stays shorter than the
+/// longest line of a list.
+const REASON_CHARS_MAX: usize = 500;
+/// How often the file is replaced at most.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How many times longer than it takes to write the file must pass before it is written again, so
+/// that a slow disk does not become what the run waits for.
+const REST_FACTOR: u32 = 20;
+
+/// Writes the failed list.
+#[derive(Debug)]
+pub struct Failures {
+    output: Output,
+    plan: Arc<Plan>,
+    skipped: Vec<Skipped>,
+    command: String,
+    states: Vec<State>,
+    stale: bool,
+    interval: Duration,
+    due: Instant,
+}
+
+/// What the list says of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    /// It has not ended.
+    Open,
+    /// It ended well, or another stands for it.
+    Well,
+    /// It did not end well: the comment above its line, without `# `.
+    Unwell(Box<str>),
+}
+
+impl Failures {
+    /// Writes the list of `plan` at `path`, with every line as not tried.
+    ///
+    /// `skipped` are bad lines, which will stand in the list as comments. `command` is the name of the
+    /// command that runs, which the header says; it must not hold secrets. A list that is to be run
+    /// again must have been read before.
+    ///
+    /// # Errors
+    ///
+    /// When there is something at `path` that does not begin with [`HEADER`], or is no regular file,
+    /// or cannot be read, and when it cannot be written. Nothing is changed then.
+    pub fn create(
+        path: &Path,
+        plan: &Arc<Plan>,
+        skipped: &[Skipped],
+        command: &str,
+    ) -> Result<Self, Error> {
+        const WHAT: &str = "failed list";
+        check_ours(path).map_err(|reason| Error {
+            what: WHAT,
+            path: super::output::shown(path),
+            reason,
+        })?;
+        let states = plan
+            .jobs()
+            .iter()
+            .map(|job| match job.course {
+                Course::Run | Course::Contested { .. } => State::Open,
+                Course::Duplicate { .. } => State::Well,
+            })
+            .collect();
+        let mut list = Self {
+            output: Output::open(WHAT, path)?,
+            plan: Arc::clone(plan),
+            skipped: skipped.to_vec(),
+            command: text::cleaned(command, REASON_CHARS_MAX),
+            states,
+            stale: false,
+            interval: INTERVAL,
+            due: Instant::now(),
+        };
+        list.write(Sync::Now)?;
+        Ok(list)
+    }
+
+    /// The path as it was given.
+    pub fn path(&self) -> &Path {
+        self.output.path()
+    }
+
+    fn write(&mut self, sync: Sync) -> Result<(), Error> {
+        let began = Instant::now();
+        check_ours(self.output.path()).map_err(|reason| self.output.error(reason))?;
+        let content = Content {
+            plan: &self.plan,
+            states: &self.states,
+            skipped: &self.skipped,
+            command: &self.command,
+        };
+        let written = self.output.write(sync, |out| content.write(out));
+        // A disk that is full is asked again no sooner than one that is not.
+        let rest = began.elapsed().saturating_mul(REST_FACTOR);
+        self.due = Instant::now() + self.interval.max(rest);
+        self.stale = written.is_err();
+        written
+    }
+
+    fn write_when_due(&mut self) -> Result<(), Error> {
+        if self.stale && Instant::now() >= self.due {
+            self.write(Sync::Later)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        let nothing_left = self.states.iter().all(|state| *state == State::Well);
+        if nothing_left && self.skipped.is_empty() {
+            check_ours(self.output.path()).map_err(|reason| self.output.error(reason))?;
+            self.output.remove()
+        } else {
+            self.write(Sync::Now)
+        }
+    }
+
+    fn note(&mut self, id: JobId, outcome: &Outcome) {
+        let state = match (outcome, self.plan.job(id)) {
+            (Outcome::Failed(failure) | Outcome::NotTried(failure), Some(job)) => {
+                State::Unwell(comment(job, outcome, failure).into())
+            }
+            (
+                Outcome::Copied(_)
+                | Outcome::UpToDate(_)
+                | Outcome::Kept(_)
+                | Outcome::Duplicate { .. },
+                _,
+            )
+            | (_, None) => State::Well,
+        };
+        if let Some(slot) = self.states.get_mut(id.position())
+            && *slot == State::Open
+        {
+            *slot = state;
+            self.stale = true;
+        }
+    }
+}
+
+impl Reporter for Failures {
+    fn event(&mut self, event: &Event) -> Result<(), Error> {
+        match event {
+            Event::Finished {
+                job,
+                outcome,
+                elapsed: _,
+            } => {
+                self.note(*job, outcome);
+                self.write_when_due()
+            }
+            Event::Ended { .. } => self.finish(),
+            Event::Began { .. } | Event::Started { .. } | Event::Noted { .. } => Ok(()),
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), Error> {
+        self.write_when_due()
+    }
+}
+
+/// The comment above the line of a job that did not end well, without `# `.
+fn comment(job: &Job, outcome: &Outcome, failure: &Failure) -> String {
+    let side = failure
+        .side
+        .map_or(String::new(), |side| format!(" side={side}"));
+    let reason = text::cleaned(&failure.causes.join(": "), REASON_CHARS_MAX);
+    format!(
+        "{} stage={}{side} kind={} {}: {reason}",
+        outcome.as_str(),
+        failure.stage,
+        failure.kind,
+        job.line
+    )
+}
+
+struct Content<'a> {
+    plan: &'a Plan,
+    states: &'a [State],
+    skipped: &'a [Skipped],
+    command: &'a str,
+}
+
+impl Content<'_> {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{HEADER}, format {FORMAT}")?;
+        writeln!(
+            out,
+            "# What `consign {}` has left to do. Run the same command again with this file as its list.",
+            self.command
+        )?;
+        for (job, state) in self.plan.jobs().iter().zip(self.states) {
+            match state {
+                State::Well => continue,
+                State::Open => writeln!(out, "# not-tried {}", job.line)?,
+                State::Unwell(comment) => writeln!(out, "# {comment}")?,
+            }
+            writeln!(out, "{}", job.line.text)?;
+        }
+        for skipped in self.skipped {
+            writeln!(out, "# bad-line {skipped}")?;
+            writeln!(out, "#   {}", skipped.text)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether `path` is free, or holds a list of ours.
+fn check_ours(path: &Path) -> Result<(), Reason> {
+    const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+    // Looks at a link, not through it: replacing what it points to could reach anywhere.
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+        Ok(metadata) if !metadata.is_file() => return Err(Reason::NotAFile),
+        Ok(_) => {}
+    }
+    let mut head = Vec::new();
+    File::open(path)?
+        .take(u64::try_from(UTF8_MARK.len() + HEADER.len()).unwrap_or(u64::MAX))
+        .read_to_end(&mut head)?;
+    let head = head.strip_prefix(UTF8_MARK).unwrap_or(&head);
+    if head.starts_with(HEADER.as_bytes()) {
+        Ok(())
+    } else {
+        Err(Reason::NotOurs)
+    }
+}
+
+#[cfg(test)]
+#[path = "failures_tests.rs"]
+mod tests;

@@ -1,0 +1,148 @@
+//! What a person could do about a failure.
+
+use crate::event::{Failure, Kind, Side, Stage};
+use crate::oci::Reference;
+use crate::plan::Job;
+
+/// A sentence that says what to do about `failure` of `job`, where that is known; no full stop.
+///
+/// It follows from the kind, the stage and the side, never from the words of an error.
+pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
+    let at = Place::of(job, failure.side);
+    match failure.kind {
+        Kind::NotFound => not_found(&at, failure.stage),
+        Kind::Unauthorized => Some(unauthorized(&at)),
+        Kind::RateLimited => Some(format!(
+            "{} throttles: log in to it for a higher limit, or lower `--jobs`, and run what is left \
+             later",
+            at.registry()
+        )),
+        Kind::Network => Some(format!(
+            "see whether {} can be reached from here, proxy and certificates too, and run what is \
+             left again",
+            at.registry()
+        )),
+        Kind::Timeout => Some(
+            "`--stall-timeout` says how long a transfer may stand still, and `--timeout` how long an \
+             image may take"
+                .to_owned(),
+        ),
+        Kind::Integrity => Some(match failure.side {
+            Some(Side::Source) => format!(
+                "the source is corrupt, or something between changes bytes: compare with another \
+                 copy of `{}`",
+                job.source
+            ),
+            Some(Side::Destination) | None => format!(
+                "something between here and {} changes bytes, or its storage does",
+                at.registry()
+            ),
+        }),
+        Kind::Conflict => Some(conflict(failure.stage)),
+        Kind::Unsupported => Some(
+            "it cannot be copied without changing it: build or push it again as OCI or Docker \
+             schema 2, or take the line out"
+                .to_owned(),
+        ),
+        Kind::Refused => refused(&at),
+        Kind::Cancelled => Some("run what is left again".to_owned()),
+        Kind::Internal => {
+            Some("this is a bug of consign, and worth a report; the other lines went on".to_owned())
+        }
+        // A verdict says itself what would have been accepted.
+        Kind::Rejected => None,
+    }
+}
+
+/// The side of a job that a failure speaks of.
+struct Place<'a> {
+    side: Option<Side>,
+    reference: &'a Reference,
+}
+
+impl<'a> Place<'a> {
+    fn of(job: &'a Job, side: Option<Side>) -> Self {
+        let reference = match side {
+            Some(Side::Destination) => &job.destination,
+            Some(Side::Source) | None => &job.source,
+        };
+        Self { side, reference }
+    }
+
+    fn registry(&self) -> String {
+        match self.side {
+            Some(_) => format!("`{}`", self.reference.repository.registry()),
+            None => "the registry".to_owned(),
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.reference.repository.path()
+    }
+}
+
+fn not_found(at: &Place<'_>, stage: Stage) -> Option<String> {
+    match (at.side, stage) {
+        (Some(Side::Destination), _) => Some(format!(
+            "make the project of `{}` at {} first; not every registry makes it when something is \
+             pushed",
+            at.path(),
+            at.registry()
+        )),
+        (Some(Side::Source), Stage::Preflight | Stage::Resolve) => Some(format!(
+            "see whether `{}` is written as its registry writes it; a name without a registry means \
+             `docker.io`",
+            at.reference
+        )),
+        (Some(Side::Source), Stage::Transfer) => Some(
+            "the source names something that it does not have: it is incomplete, or was deleted \
+             meanwhile"
+                .to_owned(),
+        ),
+        (Some(Side::Source), Stage::Plan | Stage::Sign | Stage::Verify | Stage::Run)
+        | (None, _) => None,
+    }
+}
+
+fn unauthorized(at: &Place<'_>) -> String {
+    let rights = match at.side {
+        Some(Side::Destination) => "push",
+        Some(Side::Source) | None => "pull",
+    };
+    format!(
+        "log in to {} with {rights} rights to `{}`; some registries also say this of what does not \
+         exist",
+        at.registry(),
+        at.path()
+    )
+}
+
+fn conflict(stage: Stage) -> String {
+    match stage {
+        Stage::Plan => {
+            "only one of the lines can have this destination: take the others out, or give them \
+             another tag"
+        }
+        Stage::Preflight
+        | Stage::Resolve
+        | Stage::Transfer
+        | Stage::Sign
+        | Stage::Verify
+        | Stage::Run => {
+            "`--on-existing replace` moves a tag that exists, and `--overwrite` also where that \
+             takes platforms away"
+        }
+    }
+    .to_owned()
+}
+
+fn refused(at: &Place<'_>) -> Option<String> {
+    match at.side {
+        Some(Side::Destination) => Some(format!(
+            "quota, immutable tags and rules of {} can be why; one that looks for every child of an \
+             index refuses `--index sparse`: use `--index rewrite`",
+            at.registry()
+        )),
+        Some(Side::Source) | None => None,
+    }
+}

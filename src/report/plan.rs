@@ -1,0 +1,132 @@
+//! The plan, written for a person or a machine.
+
+use std::io;
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::json::{JobView, Place};
+use super::message::counted;
+use crate::plan::{Course, Job, JobId, Plan};
+
+/// Writes `plan` for a person: a line for each job, then the counts and the registries.
+///
+/// # Errors
+///
+/// When `out` cannot be written.
+pub fn write_plan_text(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    for job in plan.jobs() {
+        write!(out, "{}: {} -> {}", job.line, job.source, job.destination)?;
+        match job.course {
+            Course::Run => {}
+            Course::Duplicate { of } => {
+                if let Some(first) = plan.job(of) {
+                    write!(out, " (duplicate of {})", first.line)?;
+                }
+            }
+            Course::Contested { group } => {
+                write!(out, " (only if its digest is that of ")?;
+                for (position, rival) in rivals(plan, job, group).enumerate() {
+                    let comma = if position > 0 { ", " } else { "" };
+                    write!(out, "{comma}{}", rival.line)?;
+                }
+                write!(out, ")")?;
+            }
+        }
+        writeln!(out)?;
+    }
+    writeln!(
+        out,
+        "\n{}: {} to mirror, {}, {} wanted by different sources",
+        counted(plan.jobs().len(), "line"),
+        plan.distinct().count(),
+        counted(plan.duplicates().count(), "duplicate"),
+        counted(plan.contests().len(), "destination"),
+    )?;
+    for (word, registries) in [
+        ("from", plan.source_registries()),
+        ("to", plan.destination_registries()),
+    ] {
+        for (registry, count) in registries {
+            writeln!(out, "{word} {registry}: {}", counted(count, "image"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes `plan` for a machine: one JSON object a line, one line a job, and one of the counts.
+///
+/// # Errors
+///
+/// When `out` cannot be written.
+pub fn write_plan_json(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    for job in plan.jobs() {
+        let (course, duplicate_of, contested_with) = match job.course {
+            Course::Run => ("run", None, Vec::new()),
+            Course::Duplicate { of } => ("duplicate", Place::find(plan, of), Vec::new()),
+            Course::Contested { group } => (
+                "contested",
+                None,
+                rivals(plan, job, group).map(Place::of).collect(),
+            ),
+        };
+        let view = PlannedView {
+            job: JobView::of(job),
+            course,
+            duplicate_of,
+            contested_with,
+        };
+        serde_json::to_writer(&mut *out, &view)?;
+        writeln!(out)?;
+    }
+    let registries = |counts: std::collections::BTreeMap<&crate::oci::Registry, usize>| {
+        counts
+            .into_iter()
+            .map(|(registry, count)| (registry.to_string(), count))
+            .collect()
+    };
+    let counts = CountsView {
+        lines: plan.jobs().len(),
+        distinct: plan.distinct().count(),
+        duplicates: plan.duplicates().count(),
+        contested: plan.contests().len(),
+        sources: registries(plan.source_registries()),
+        destinations: registries(plan.destination_registries()),
+    };
+    serde_json::to_writer(&mut *out, &SummaryLine { summary: counts })?;
+    writeln!(out)
+}
+
+/// The other jobs of the contest of `job`.
+fn rivals<'a>(plan: &'a Plan, job: &'a Job, group: usize) -> impl Iterator<Item = &'a Job> {
+    let ids = plan.contests().get(group).map_or(&[][..], Vec::as_slice);
+    ids.iter()
+        .filter(|id: &&JobId| **id != job.id)
+        .filter_map(|id| plan.job(*id))
+}
+
+#[derive(Serialize)]
+struct PlannedView<'a> {
+    #[serde(flatten)]
+    job: JobView<'a>,
+    course: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate_of: Option<Place<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    contested_with: Vec<Place<'a>>,
+}
+
+#[derive(Serialize)]
+struct SummaryLine {
+    summary: CountsView,
+}
+
+#[derive(Serialize)]
+struct CountsView {
+    lines: usize,
+    distinct: usize,
+    duplicates: usize,
+    contested: usize,
+    sources: std::collections::BTreeMap<String, usize>,
+    destinations: std::collections::BTreeMap<String, usize>,
+}
