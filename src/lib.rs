@@ -1,5 +1,6 @@
 //! `consign`: bulk image mirroring, signing and signature validation.
 
+pub mod cli;
 pub mod event;
 pub mod flight;
 pub mod layout;

@@ -59,7 +59,7 @@ where
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// Marks an attestation manifest in an index (BuildKit's attestation storage).
+/// Marks an attestation manifest in an index (`BuildKit`'s attestation storage).
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 /// Names the manifest that an attestation manifest speaks of.
 const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";

@@ -30,9 +30,9 @@ pub struct Manifest {
 #[derive(Debug, Clone)]
 pub enum View {
     /// A single image or artifact: names blobs.
-    Image(Image),
+    Image(Box<Image>),
     /// A list of manifests.
-    Index(Index),
+    Index(Box<Index>),
 }
 
 /// The view of an image manifest, a Docker schema 2 manifest, or an artifact of any type.
@@ -207,11 +207,11 @@ impl Document {
             Some(_) if media_type.is_image() => {
                 Err(Reason::Grammar("an image manifest has no `manifests`"))
             }
-            Some(manifests) => Ok(View::Index(Index {
+            Some(manifests) => Ok(View::Index(Box::new(Index {
                 manifests,
                 subject: self.subject,
                 artifact_type,
-            })),
+            }))),
             None if media_type.is_index() => Err(Reason::Grammar("an index has `manifests`")),
             None if media_type.is_image() && self.config.is_none() => {
                 Err(Reason::Grammar("an image manifest has a `config`"))
@@ -222,12 +222,12 @@ impl Document {
             None => {
                 let mut layers = self.layers.unwrap_or_default();
                 layers.extend(self.blobs.unwrap_or_default());
-                Ok(View::Image(Image {
+                Ok(View::Image(Box::new(Image {
                     config: self.config,
                     layers,
                     subject: self.subject,
                     artifact_type,
-                }))
+                })))
             }
         }
     }

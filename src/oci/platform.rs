@@ -26,7 +26,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Whether it says nothing: both fields absent, or BuildKit's `unknown/unknown`.
+    /// Whether it says nothing: both fields absent, or `BuildKit`'s `unknown/unknown`.
     pub fn is_unknown(&self) -> bool {
         let blank = |text: &str| text.is_empty() || text == "unknown";
         blank(&self.os) && blank(&self.architecture)

@@ -35,11 +35,10 @@ impl Registry {
 
     /// The host without the port; an IPv6 address without its brackets.
     pub fn host(&self) -> &str {
-        let host = match self.0.strip_prefix('[') {
+        match self.0.strip_prefix('[') {
             Some(rest) => rest.split_once(']').map_or(rest, |(host, _)| host),
             None => self.0.split_once(':').map_or(&*self.0, |(host, _)| host),
-        };
-        host
+        }
     }
 
     /// The port, where one is written.
