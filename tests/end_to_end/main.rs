@@ -1,1 +1,3 @@
-fn main(){}
+//! The built program, end to end.
+
+fn main() {}

@@ -1,0 +1,64 @@
+# The front door. What is longer than two lines is a script in scripts/.
+
+# A commit that raises the limit says what the new packages save.
+LOCK_LIMIT := 260
+SCRIPTS := $(wildcard scripts/*.sh) .ci/run
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build setup demo test test-real fmt format lint lint-scripts docs deny lock-size advisories check bench dist clean
+
+help: ## Print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the release binary, target/release/consign
+	cargo build --release --locked
+
+setup: ## Fetch the tools to test against into the cache, without changing the system
+	scripts/counterparts.sh registry crane oras skopeo
+
+demo: ## Mirror real images between two registries on loopback, step by step
+	scripts/demo.sh
+
+test: ## Run all tests; those whose outside tool is missing are skipped by name
+	cargo test --locked
+
+test-real: setup ## Run all tests, and fail where an outside tool is missing
+	CONSIGN_REQUIRE_TOOLS=1 cargo test --locked
+
+fmt: ## Check the format
+	cargo fmt --all --check
+
+format: ## Format the code
+	cargo fmt --all
+
+lint: lint-scripts ## Run clippy and check the scripts, with warnings as errors
+	cargo clippy --all-targets --locked -- -D warnings
+
+lint-scripts: ## Check the syntax of the scripts
+	@for f in $(SCRIPTS); do bash -n "$$f" || exit 1; done
+	@python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' $(wildcard scripts/*.py)
+
+docs: ## Build the documentation of the code, with warnings as errors
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --locked
+
+deny: ## Check licences, sources and banned crates
+	cargo deny --locked check --hide-inclusion-graph bans licenses sources
+
+lock-size: ## Check the number of packages in Cargo.lock
+	@scripts/lock_size.sh $(LOCK_LIMIT)
+
+advisories: ## Check for known holes in dependencies; needs the internet
+	cargo deny --locked check advisories
+
+check: fmt lint lock-size deny docs test ## The gate: everything that has to pass, the same in CI
+
+bench: build ## Measure beside crane, oras and skopeo on loopback
+	scripts/bench.sh
+
+dist: ## Build the static release binary into dist/
+	scripts/dist.sh
+
+clean: ## Remove what was built
+	cargo clean
+	rm -rf dist
