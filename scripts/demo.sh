@@ -48,6 +48,7 @@ start() {
   local name=$1 pid line=
   shift
   printf '$ consign serve'; printf ' %q' "$@"; printf ' &\n'
+  : > "$name.out"
   # Not by the function: its process id would be that of a shell in between.
   "$binary" serve "$@" > "$name.out" 2> "$name.err" &
   pid=$!

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub use error::{Cause, Error, Subject, kind_of};
 
-use crate::event::{Changed, Copied, Meter, Note, Outcome};
+use crate::event::{Changed, Copied, Meter, Note, Outcome, Stage};
 use crate::flight::Flight;
 use crate::oci::{Digest, Manifest, Pinned, PlatformSelection, Reference, Registry, Repository};
 use crate::pace::Pace;
@@ -141,6 +141,7 @@ impl Engine {
             decide::Decided::Ended(outcome) => return Ok(*outcome),
             decide::Decided::Copy(wanted, before) => (wanted, before),
         };
+        (watch.note)(Note::Entered(Stage::Transfer));
         let walk = walk::Walk::new(
             self,
             &source.repository,

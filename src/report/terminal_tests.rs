@@ -207,7 +207,7 @@ fn bars_show_what_runs_and_only_failures_are_printed() {
         "  and 5 more",
         "5/20 images",
         "1 failed",
-        "[======",
+        "[===>",
     ] {
         assert!(drawn.contains(part), "{part} is not in {drawn}");
     }

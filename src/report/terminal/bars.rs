@@ -5,10 +5,12 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressStyle;
-use indicatif::{BinaryBytes, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget};
+use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget};
 
 use crate::event::{Note, Outcome, Reading, Stage};
 use crate::plan::{Job, JobId};
+
+use super::super::message::duration;
 
 /// How many running images are shown.
 const ROWS_MAX: usize = 8;
@@ -46,7 +48,7 @@ impl Bars {
         let length = u64::try_from(jobs).unwrap_or(u64::MAX);
         // No colours in the templates: the library would ask the environment for them.
         let total = multi.add(
-            ProgressBar::new(length).with_style(style("[{bar:24}] {pos}/{len} images, {wide_msg}")),
+            ProgressBar::new(length).with_style(style("[{bar:12}] {pos}/{len} images, {wide_msg}")),
         );
         Self {
             multi,
@@ -86,21 +88,30 @@ impl Bars {
     /// Draws what `reading` shows, `elapsed` after the run began.
     pub(super) fn draw(&mut self, reading: Reading, elapsed: Duration) {
         let rate = self.rate.measure(reading.moved, Instant::now());
-        let mut message = format!(
-            "{} of {}, {}/s",
-            BinaryBytes(reading.moved),
-            BinaryBytes(reading.expected.max(reading.moved)),
-            BinaryBytes(rate)
-        );
-        if let Some(left) = left(self.total.position(), self.total.length(), elapsed) {
-            for part in [", about ", &HumanDuration(left).to_string(), " left"] {
+        // What counts most comes first: a narrow terminal cuts the rest.
+        let mut message = String::new();
+        if self.failed > 0 {
+            for part in [&self.failed.to_string(), " failed, "] {
                 message.push_str(part);
             }
         }
-        if self.failed > 0 {
-            for part in [", ", &self.failed.to_string(), " failed"] {
+        if let Some(left) = left(self.total.position(), self.total.length(), elapsed) {
+            for part in [
+                &duration(Duration::from_secs(left.as_secs().max(1))).to_string(),
+                " left, ",
+            ] {
                 message.push_str(part);
             }
+        }
+        for part in [
+            &BinaryBytes(reading.moved).to_string(),
+            " of ",
+            &BinaryBytes(reading.expected.max(reading.moved)).to_string(),
+            ", ",
+            &BinaryBytes(rate).to_string(),
+            "/s",
+        ] {
+            message.push_str(part);
         }
         self.total.set_message(message);
         self.draw_rows();
