@@ -1,7 +1,7 @@
 //! A layout as a registry: the far side of the gap, the demo, and the tests.
 //!
 //! [`Registry`] speaks the OCI distribution specification 1.1, with referrers, mounts, resumable
-//! uploads and deletion, over one [`Layout`]. [`listen`] puts it on a socket; anything else that is
+//! uploads and deletion, over one [`Layout`]. [`listen()`] puts it on a socket; anything else that is
 //! a [`Handler`] can stand there too, and a test wraps its faults around this same implementation.
 //!
 //! What it promises:

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::layout::{Entry, RepositoryPath, SmallBlobs};
-use crate::oci::{Descriptor, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, View};
+use crate::oci::{Descriptor, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, Tag, View};
 
 /// How deep indexes may name indexes. The specification sets no bound; no known builder goes
 /// deeper than two.
@@ -113,7 +113,7 @@ impl Facts {
     }
 
     /// The root index's entry of this manifest.
-    pub(super) fn entry(&self, repository: &RepositoryPath, tag: Option<crate::oci::Tag>) -> Entry {
+    pub(super) fn entry(&self, repository: &RepositoryPath, tag: Option<Tag>) -> Entry {
         Entry {
             repository: repository.clone(),
             tag,

@@ -1,3 +1,29 @@
-//! The built program, end to end.
+//! The built program, its registry and its clients, end to end.
+//!
+//! This binary has its own `main`, so that a test whose outside tool is absent is listed as ignored,
+//! with the tool's name, instead of passing without having run. With `CONSIGN_REQUIRE_TOOLS=1` it
+//! fails. See [`harness`].
 
-fn main() {}
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test ends where something is not as it should be"
+)]
+
+mod distribution;
+mod harness;
+mod registry;
+mod registry_trials;
+mod serve_trials;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = [registry_trials::trials(), serve_trials::trials()];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+}
