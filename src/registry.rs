@@ -11,11 +11,14 @@
 mod auth;
 mod authorize;
 mod blob;
+mod call;
 mod client;
 mod credential;
 mod error;
 mod host;
 mod limit;
+mod place;
+mod settings;
 mod transport;
 mod upload;
 
@@ -23,5 +26,5 @@ pub use blob::BlobReader;
 pub use client::{Client, Resolved};
 pub use credential::{Credential, Credentials};
 pub use error::{Error, ErrorKind, Mismatch, NetworkError, Words};
-pub use transport::{Retry, Settings, Tls};
+pub use settings::{Retry, Settings, Tls};
 pub use upload::{Access, Begun, Lanes, RelayError, Upload};

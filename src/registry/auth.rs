@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::oci::Repository;
 
-use super::host::is_forbidden;
+use super::place::is_forbidden;
 
 /// The life of a token whose server names none (Docker token specification: 60 s).
 const TOKEN_LIFE_DEFAULT: Duration = Duration::from_mins(1);

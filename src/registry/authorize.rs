@@ -13,12 +13,12 @@ use crate::flight::Role;
 use crate::oci::Registry;
 
 use super::auth::{Challenge, Scope, Token};
+use super::call::{ANSWER_BYTES_MAX, Call, read_up_to, retry_after};
 use super::credential::Credential;
 use super::error::{Error, ErrorKind, NetworkError, Words};
 use super::host::Host;
-use super::transport::{
-    ANSWER_BYTES_MAX, Call, Transport, is_loopback, read_up_to, retry_after, shown,
-};
+use super::place::{is_loopback, shown};
+use super::transport::Transport;
 
 /// What a request is sent with. Never printed.
 pub(super) enum Authorization {
@@ -131,7 +131,8 @@ impl Transport {
                 }
             };
             let (error, wait) = error;
-            if attempt >= self.settings.retry.attempts || !error.kind.is_passing() {
+            let is_silence = matches!(error.kind, ErrorKind::Stalled(_));
+            if attempt >= self.settings.retry.attempts || is_silence || !error.kind.is_passing() {
                 return Err(error);
             }
             let pause = wait.unwrap_or_else(|| self.settings.retry.pause_after(attempt));

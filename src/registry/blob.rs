@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use crate::oci::{Descriptor, Digester, Repository};
 
 use super::auth::Scope;
+use super::call::{Answer, Call, Lane};
 use super::client::Client;
 use super::error::{Error, ErrorKind, Mismatch, NetworkError};
-use super::transport::{Answer, Call, Lane};
 
 /// A connection that brought at least this much before it broke has not used up a try, in bytes.
 const PROGRESS_BYTES: u64 = 64 * 1024;

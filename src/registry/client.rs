@@ -14,8 +14,11 @@ use crate::oci::{
 };
 
 use super::auth::Scope;
+use super::call::{Answer, Call, Lane, Payload, Target};
 use super::error::{Error, ErrorKind, Mismatch, NetworkError};
-use super::transport::{Answer, Call, Lane, Payload, Retry, Settings, Target, Transport, shown};
+use super::place::shown;
+use super::settings::{Retry, Settings};
+use super::transport::Transport;
 
 /// Tags asked for per page; ECR refuses more (go-containerregistry #1091).
 const TAGS_PER_PAGE: usize = 1000;

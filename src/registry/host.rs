@@ -2,12 +2,9 @@
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-use url::{Host as UrlHost, Url};
 
 use super::auth::Challenge;
 use super::limit::{Limit, Permit};
@@ -115,33 +112,6 @@ impl Host {
             SelfMount::Ignored => 2,
         };
         self.self_mount.store(code, Ordering::Relaxed);
-    }
-}
-
-/// Whether `to` is an address that only this machine or its cloud can mean, and not the host of the
-/// registry (`base`) itself: loopback, link-local (cloud metadata), unspecified, multicast.
-pub(super) fn is_forbidden(to: &Url, base: &Url) -> bool {
-    if to.host() == base.host() {
-        return false;
-    }
-    let address = match to.host() {
-        Some(UrlHost::Ipv4(address)) => IpAddr::V4(address),
-        Some(UrlHost::Ipv6(address)) => IpAddr::V6(address).to_canonical(),
-        Some(UrlHost::Domain(_)) => return false,
-        None => return true,
-    };
-    match address {
-        IpAddr::V4(v4) => {
-            v4.is_link_local() || v4.is_unspecified() || v4.is_loopback() || v4.is_multicast()
-        }
-        // fd00:ec2::254 is a metadata service; nothing public has a unique local address.
-        IpAddr::V6(v6) => {
-            v6.is_unicast_link_local()
-                || v6.is_unique_local()
-                || v6.is_unspecified()
-                || v6.is_loopback()
-                || v6.is_multicast()
-        }
     }
 }
 

@@ -5,11 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
+use http::{HeaderValue, Method, StatusCode};
 use url::Url;
 
 use crate::flight::Flight;
@@ -17,13 +16,12 @@ use crate::oci::Registry;
 
 use super::auth::{Challenge, ChallengeError, Scope, Token};
 use super::authorize::Authorization;
-use super::credential::Credentials;
+use super::call::{ANSWER_BYTES_MAX, Answer, Call, Lane, Payload, Target, read_up_to, retry_after};
 use super::error::{Error, ErrorKind, NetworkError, Words, is_passing_status};
-use super::host::{Host, is_forbidden, scheme_after};
-use super::limit::Permit;
+use super::host::{Host, scheme_after};
+use super::place::{check_place, is_loopback, shown};
+use super::settings::{Settings, Tls};
 
-/// How much of an error body or a token answer is read, in bytes (a real one has under 8 KiB).
-pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How many redirects are followed (as browsers' and curl's defaults, less what nobody needs).
 const REDIRECTS_MAX: usize = 5;
 /// How often one request may authenticate anew: once to learn the challenge, once for a stale token.
@@ -32,145 +30,6 @@ const CHALLENGES_MAX: u32 = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections are closed before common servers close them (nginx: 75 s, distribution: 60 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest `Retry-After` that is honoured; more is said as an error after the attempts.
-const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
-
-/// Whether certificates are checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
-    /// Certificates are checked against the system's roots.
-    Verified,
-    /// Any certificate is taken, and plain HTTP where TLS is not spoken.
-    Unverified,
-}
-
-/// When a request is tried again.
-#[derive(Debug, Clone, Copy)]
-pub struct Retry {
-    /// How often at most, the first time included.
-    pub attempts: u32,
-    /// The pause after the first failure; doubles each time, with jitter.
-    pub pause: Duration,
-    /// The longest pause.
-    pub pause_max: Duration,
-}
-
-impl Default for Retry {
-    /// Five times within some 8 s, as regclient and oras do it.
-    fn default() -> Self {
-        Self {
-            attempts: 5,
-            pause: Duration::from_millis(250),
-            pause_max: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Retry {
-    /// The pause after attempt `attempt` (1 is the first): between half and all of its step.
-    pub fn pause_after(&self, attempt: u32) -> Duration {
-        let doubled = self
-            .pause
-            .saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
-        doubled
-            .min(self.pause_max)
-            .mul_f64(0.5 + 0.5 * fastrand::f64())
-    }
-}
-
-/// What a [`Client`](super::Client) is made with.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Who gets which credential.
-    pub credentials: Credentials,
-    /// Whether source registries' certificates are checked.
-    pub tls: Tls,
-    /// How long nothing may happen before a request or transfer has failed.
-    pub stall_timeout: Duration,
-    /// When to try again.
-    pub retry: Retry,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            credentials: Credentials::none(),
-            tls: Tls::Verified,
-            stall_timeout: Duration::from_mins(1),
-            retry: Retry::default(),
-        }
-    }
-}
-
-/// Where a request goes.
-#[derive(Debug, Clone)]
-pub(super) enum Target {
-    /// A path of the registry's API, with its query.
-    Path(String),
-    /// A URL that the registry gave for an upload.
-    Url(Url),
-}
-
-/// What a request carries.
-#[derive(Debug)]
-pub(super) enum Payload {
-    None,
-    Bytes(Bytes),
-    /// Sent once, with exactly this many bytes.
-    Stream(reqwest::Body, u64),
-}
-
-/// Who counts the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// The transport: a small request.
-    Small,
-    /// The caller, who holds permits for a relay.
-    Held,
-}
-
-/// One request to be made.
-#[derive(Debug)]
-pub(super) struct Call<'a> {
-    pub(super) registry: &'a Registry,
-    pub(super) method: Method,
-    pub(super) target: Target,
-    pub(super) scopes: Vec<Scope>,
-    pub(super) headers: HeaderMap,
-    pub(super) payload: Payload,
-    pub(super) lane: Lane,
-}
-
-impl<'a> Call<'a> {
-    pub(super) fn new(registry: &'a Registry, method: Method, path: String, scope: Scope) -> Self {
-        Self {
-            registry,
-            method,
-            target: Target::Path(path),
-            scopes: vec![scope],
-            headers: HeaderMap::new(),
-            payload: Payload::None,
-            lane: Lane::Small,
-        }
-    }
-
-    pub(super) fn header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
-        self
-    }
-}
-
-/// A successful answer (2xx, or 304). Its place in the lane is kept until it is dropped.
-#[derive(Debug)]
-pub(super) struct Answer<'a> {
-    pub(super) response: reqwest::Response,
-    pub(super) attempts: u32,
-    pub(super) method: Method,
-    // Kept for its Drop: the request counts until its body was read.
-    _permit: Option<Permit>,
-    host: &'a Registry,
-}
-
 /// Sends requests.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -272,6 +131,8 @@ impl Transport {
             Payload::Stream(..) => 1,
             Payload::None | Payload::Bytes(_) => self.settings.retry.attempts.max(1),
         };
+        let stall_timeout = self.settings.stall_timeout;
+        let began = tokio::time::Instant::now();
         let mut challenges = 0;
         let mut attempt = 1;
         loop {
@@ -290,7 +151,10 @@ impl Transport {
                 Err(error) => (error, None),
             };
             let (error, wait) = failed;
-            if attempt >= attempts_max || !error.kind.is_passing() {
+            // Silence is tried again only while there is time for it.
+            let is_silence = matches!(error.kind, ErrorKind::Stalled(_));
+            let is_too_late = is_silence && began.elapsed() >= stall_timeout;
+            if attempt >= attempts_max || is_too_late || !error.kind.is_passing() {
                 return Err(error);
             }
             let pause = wait.unwrap_or_else(|| self.settings.retry.pause_after(attempt));
@@ -397,17 +261,23 @@ impl Transport {
             header.set_sensitive(true);
             request = request.header(AUTHORIZATION, header);
         }
+        // A dead connection is left while there is still time for a new one; a registry that works
+        // on what it was given is not interrupted.
+        let patience = match call.method {
+            Method::GET | Method::HEAD => self.settings.stall_timeout / 2,
+            _ => self.settings.stall_timeout,
+        };
         let limit = match std::mem::replace(&mut call.payload, Payload::None) {
             Payload::None => {
                 if call.method == Method::POST || call.method == Method::PUT {
                     request = request.header(CONTENT_LENGTH, 0);
                 }
-                Some(self.settings.stall_timeout)
+                Some(patience)
             }
             Payload::Bytes(bytes) => {
                 call.payload = Payload::Bytes(bytes.clone());
                 request = request.body(bytes);
-                Some(self.settings.stall_timeout)
+                Some(patience)
             }
             // Its caller watches over the progress of the bytes.
             Payload::Stream(body, size) => {
@@ -495,183 +365,9 @@ enum Tried<'a> {
     Failed(Error, Option<Duration>),
 }
 
-impl Call<'_> {
-    pub(super) fn error(&self, url: &Url, attempts: u32, kind: ErrorKind) -> Error {
-        Error {
-            method: self.method.clone(),
-            url: shown(url),
-            attempts,
-            kind,
-        }
-    }
-}
-
-impl Answer<'_> {
-    /// The error that this answer turns out to be.
-    pub(super) fn error(&self, kind: ErrorKind) -> Error {
-        Error {
-            method: self.method.clone(),
-            url: shown(self.response.url()),
-            attempts: self.attempts,
-            kind,
-        }
-    }
-
-    /// The registry that answered.
-    pub(super) const fn registry(&self) -> &Registry {
-        self.host
-    }
-
-    /// A header as text.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.response.headers().get(name)?.to_str().ok()
-    }
-
-    /// The whole body, if it has at most `limit` bytes.
-    pub(super) async fn read(mut self, limit: usize, stall: Duration) -> Result<Bytes, Error> {
-        let mut body = bytes::BytesMut::new();
-        loop {
-            let chunk = match tokio::time::timeout(stall, self.response.chunk()).await {
-                Err(_) => return Err(self.error(ErrorKind::Stalled(stall))),
-                Ok(Err(error)) => {
-                    let network = NetworkError::Http(error.without_url());
-                    return Err(self.error(ErrorKind::Network(network)));
-                }
-                Ok(Ok(chunk)) => chunk,
-            };
-            match chunk {
-                None => return Ok(body.freeze()),
-                Some(chunk) if body.len() + chunk.len() > limit => {
-                    return Err(self.error(ErrorKind::Protocol("its answer is beyond all limits")));
-                }
-                Some(chunk) => body.extend_from_slice(&chunk),
-            }
-        }
-    }
-}
-
 impl Error {
     fn after(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
-    }
-}
-
-/// Whether a place that a registry names, by redirect or upload location, may be gone to: never from
-/// TLS to plain HTTP, never to addresses that only this machine or its cloud can mean.
-pub(super) fn check_place(to: &Url, from: &Url, base: &Url) -> Result<(), ()> {
-    let scheme_is_good = to.scheme() == "https" || to.scheme() == "http" && from.scheme() == "http";
-    if scheme_is_good && to.has_host() && !is_forbidden(to, base) {
-        Ok(())
-    } else {
-        Err(())
-    }
-}
-
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
-
-/// A URL for people: without user, query and fragment, where secrets stand.
-pub(super) fn shown(url: &Url) -> String {
-    let mut text = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
-    if let Some(port) = url.port() {
-        text.push(':');
-        text.push_str(&port.to_string());
-    }
-    text.push_str(url.path());
-    text
-}
-
-/// Reads at most `limit` bytes of an error body; whatever goes wrong, what was read is enough.
-pub(super) async fn read_up_to(mut response: reqwest::Response, limit: usize) -> Bytes {
-    let mut body = bytes::BytesMut::new();
-    while body.len() < limit
-        && let Ok(Ok(Some(chunk))) = tokio::time::timeout(CONNECT_TIMEOUT, response.chunk()).await
-    {
-        body.extend_from_slice(chunk.get(..limit - body.len()).unwrap_or(&chunk));
-    }
-    body.freeze()
-}
-
-/// `Retry-After` as seconds or as a date (RFC 9110, section 10.2.3), clamped.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(SystemTime::now())
-            .unwrap_or_default(),
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn after(text: &str) -> Option<Duration> {
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, text.parse().unwrap());
-        retry_after(&headers)
-    }
-
-    #[test]
-    fn retry_after_is_read_and_clamped() {
-        assert_eq!(after("3"), Some(Duration::from_secs(3)));
-        assert_eq!(after("99999999"), Some(RETRY_AFTER_MAX));
-        assert_eq!(after("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(
-            after("Fri, 31 Dec 9999 23:59:59 GMT"),
-            Some(RETRY_AFTER_MAX)
-        );
-        for bad in ["", "-1", "soon", "18446744073709551616"] {
-            assert_eq!(after(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn pauses_grow_within_bounds() {
-        let retry = Retry::default();
-        for attempt in 1..100 {
-            let pause = retry.pause_after(attempt);
-            assert!(
-                pause <= retry.pause_max && pause >= retry.pause / 2,
-                "{attempt}: {pause:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn shown_urls_have_no_secrets() {
-        let url: Url = "https://user:pw@h.example:8443/v2/x?sig=secret#frag"
-            .parse()
-            .unwrap();
-        assert_eq!(shown(&url), "https://h.example:8443/v2/x");
-    }
-
-    #[test]
-    fn places_are_checked() {
-        let url = |text: &str| text.parse::<Url>().unwrap();
-        let base = url("https://r.example/v2/");
-        for (to, good) in [
-            ("https://cdn.example/x", true),
-            ("https://10.0.0.5/x", true),
-            ("http://r.example/x", false),
-            ("https://169.254.169.254/x", false),
-            ("https://127.0.0.1/x", false),
-            ("ftp://cdn.example/x", false),
-        ] {
-            assert_eq!(check_place(&url(to), &base, &base).is_ok(), good, "{to}");
-        }
-        let plain = url("http://127.0.0.1:5000/v2/");
-        assert!(check_place(&url("http://127.0.0.1:6000/x"), &plain, &plain).is_ok());
-        assert!(check_place(&url("http://169.254.169.254/x"), &plain, &plain).is_err());
     }
 }

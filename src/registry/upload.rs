@@ -14,11 +14,12 @@ use crate::oci::{Descriptor, Digest, Registry, Repository};
 
 use super::auth::Scope;
 use super::blob::BlobReader;
+use super::call::{Call, Lane, Payload, Target};
 use super::client::Client;
 use super::error::{Error, ErrorKind};
 use super::host::SelfMount;
 use super::limit::Permit;
-use super::transport::{Call, Lane, Payload, Target, check_place, shown};
+use super::place::{check_place, shown};
 
 /// Blobs of this size and more count as large transfers, in bytes: bandwidth, not latency, bounds them.
 const LARGE_BYTES: u64 = 1024 * 1024;
