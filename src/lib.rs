@@ -45,3 +45,6 @@ pub mod runner;
 pub mod serve;
 pub mod text;
 pub mod transfer;
+
+#[cfg(test)]
+mod floors;

@@ -22,9 +22,10 @@ mod settings;
 mod transport;
 mod upload;
 
+pub use auth::Access;
 pub use blob::BlobReader;
 pub use client::{Client, Resolved};
 pub use credential::{Credential, Credentials};
 pub use error::{Error, ErrorKind, Mismatch, NetworkError, Words};
 pub use settings::{Retry, Settings, Tls};
-pub use upload::{Access, Begun, Lanes, RelayError, Upload};
+pub use upload::{Begun, Lanes, RelayError, Upload, Weight};

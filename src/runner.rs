@@ -12,13 +12,14 @@ mod mirror;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 pub use mirror::Mirror;
 
@@ -134,17 +135,17 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
         for (job, of) in self.plan.clone().duplicates() {
             self.finish(job.id, &Outcome::Duplicate { of }, Duration::ZERO);
         }
-        let before = async {
-            let refused = breaker::preflight(&*self.work, &self.plan, self.settings.jobs).await;
-            let contests = contest::settle(&*self.work, &self.plan, self.settings.jobs).await;
-            (refused, contests)
+        let at_once = self.settings.jobs;
+        let refused = breaker::preflight(&*self.work, &self.plan, at_once);
+        match unless_stopped(refused, wish, self.consumer).await {
+            Ok(refused) => self.breaker.refuse(refused),
+            Err(end) => return end,
+        }
+        let contests = contest::settle(&*self.work, &self.plan, &self.breaker, at_once);
+        let contests = match unless_stopped(contests, wish, self.consumer).await {
+            Ok(contests) => contests,
+            Err(end) => return end,
         };
-        let (refused, contests) = tokio::select! {
-            biased;
-            end = stopped(wish) => return end,
-            settled = before => settled,
-        };
-        self.breaker.refuse(refused);
         for (id, outcome) in contests {
             self.finish(id, &outcome, Duration::ZERO);
         }
@@ -162,8 +163,7 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
         let mut tasks: JoinSet<Ran> = JoinSet::new();
         let mut running = HashMap::new();
         let mut end = End::Completed;
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = ticks();
         loop {
             while end == End::Completed && tasks.len() < self.settings.jobs.get() {
                 let Some(job) = waiting.next() else { break };
@@ -283,6 +283,36 @@ impl Ran {
 
 fn interrupted() -> Failure {
     Failure::because(Stage::Run, None, Kind::Cancelled, "the run was interrupted")
+}
+
+/// What `work` returns, or a bug where it panics.
+async fn unless_panicked<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let caught = AssertUnwindSafe(work).catch_unwind().await;
+    caught.unwrap_or_else(|_| Err(Ran::lost_failure()))
+}
+
+/// What `before` returns, unless the run is to stop first. The reports get their time meanwhile.
+async fn unless_stopped<T>(
+    before: impl Future<Output = T>,
+    wish: &mut watch::Receiver<Wish>,
+    consumer: &mut impl Consumer,
+) -> Result<T, End> {
+    let mut before = pin!(before);
+    let mut tick = ticks();
+    loop {
+        tokio::select! {
+            biased;
+            end = stopped(wish) => return Err(end),
+            done = &mut before => return Ok(done),
+            _ = tick.tick() => consumer.tick(),
+        }
+    }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Returns when the run is to stop, and why; never when nobody is left to say so.

@@ -13,6 +13,8 @@ mod walk;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 pub use error::{Cause, Error, Subject, kind_of};
 
 use crate::event::{Changed, Copied, Meter, Note, Outcome, Stage};
@@ -83,6 +85,17 @@ impl std::fmt::Debug for Watch<'_> {
     }
 }
 
+/// Manifests with blobs that are held at once: with at most 4 MiB each, and their views, hostile ones
+/// take some hundred MiB, real ones next to nothing.
+const LEAVES_MAX: usize = 64;
+
+/// What a digest names in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Thing {
+    Blob,
+    Manifest,
+}
+
 /// Copies the images of a run. Shared by all its jobs.
 #[derive(Debug)]
 pub struct Engine {
@@ -90,8 +103,11 @@ pub struct Engine {
     meter: Arc<Meter>,
     /// Which repository of a destination registry a blob was brought to first.
     homes: Flight<(Registry, Digest), Repository>,
-    /// What a destination repository is known to have: blobs, and manifests with all below them.
-    present: Flight<(Repository, Digest), ()>,
+    /// What a destination repository is known to have: blobs, and manifests with all below them. The
+    /// same bytes may be both, in two places of a registry.
+    present: Flight<(Repository, Thing, Digest), ()>,
+    /// Bounds how many manifests with blobs are held at once, by all jobs together.
+    leaves: Semaphore,
 }
 
 impl Engine {
@@ -102,6 +118,7 @@ impl Engine {
             meter,
             homes: Flight::default(),
             present: Flight::default(),
+            leaves: Semaphore::new(LEAVES_MAX),
         }
     }
 

@@ -14,6 +14,9 @@ use crate::transfer::{IndexMode, OnExisting};
 /// The most images at once; beyond it registries only queue.
 const JOBS_MAX: usize = 256;
 
+/// The longest time limit; beyond it clocks could overflow and nobody waits.
+const DURATION_MAX: Duration = Duration::from_hours(30 * 24);
+
 /// Bulk image mirroring, signing and signature validation
 #[derive(Debug, Parser)]
 #[command(
@@ -384,8 +387,8 @@ fn jobs(text: &str) -> Result<NonZeroUsize, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if parsed.is_zero() {
-        return Err("it must be longer than nothing".to_owned());
+    if parsed.is_zero() || parsed > DURATION_MAX {
+        return Err("it must be longer than nothing and at most 30 days".to_owned());
     }
     Ok(parsed)
 }
@@ -422,6 +425,7 @@ mod tests {
             "consign mirror -f x -j 257",
             "consign mirror -f x --timeout 0s",
             "consign mirror -f x --timeout soon",
+            "consign mirror -f x --stall-timeout 300000000000years",
             "consign mirror -f x -d user@host",
             "consign mirror -f x --platform linux",
             "consign mirror -f x --platform linux/amd64 --arch arm64",

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::oci::{Reference, View};
-use crate::registry::{self, ErrorKind};
+use crate::registry::{self, Access, ErrorKind};
 
 use super::args::{InspectArgs, ListTagsArgs};
 use super::error::Error;
@@ -14,7 +14,7 @@ pub(super) async fn inspect(args: InspectArgs, environment: &Environment) -> Res
     let image = &args.image;
     let client = access::client(&args.access, environment, [image.repository.registry()])?;
     let manifest = client
-        .pull_manifest(&image.repository, &image.identifier())
+        .pull_manifest(&image.repository, &image.identifier(), Access::Pull)
         .await
         .map_err(|error| refused(image, &error))?;
     if args.raw {

@@ -150,10 +150,6 @@ impl Run {
     ) -> Result<Reporters, Error> {
         let fail = |error: crate::report::Error| Error::usage("nothing was tried", &error);
         let mut reports = Reporters::default();
-        if let Some(path) = &self.failed {
-            let failures = Failures::create(path, &self.plan, &self.skipped, self.command);
-            reports.add(failures.map_err(fail)?);
-        }
         if let Some(path) = &self.copying.report {
             let document = Document::create(
                 path,
@@ -166,6 +162,12 @@ impl Run {
         }
         if let Some(path) = &self.copying.digests {
             reports.add(Digests::create(path, &self.plan).map_err(fail)?);
+        }
+        // It is written at once, so it is the last: where another output cannot be had, an older list
+        // stays as it is.
+        if let Some(path) = &self.failed {
+            let failures = Failures::create(path, &self.plan, &self.skipped, self.command);
+            reports.add(failures.map_err(fail)?);
         }
         match general.log_format {
             LogFormat::Json => reports.add(Lines::new(
@@ -224,7 +226,8 @@ fn announce(general: &General) {
     let said = match general.log_format {
         LogFormat::Text => writeln!(io::stderr(), "note: {NOTICE}"),
         LogFormat::Json => {
-            let line = serde_json::json!({"event": "notice", "message": NOTICE});
+            let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+            let line = serde_json::json!({"time": time, "event": "notice", "message": NOTICE});
             writeln!(io::stderr(), "{line}")
         }
     };

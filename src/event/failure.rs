@@ -38,23 +38,36 @@ impl Failure {
         error: &(dyn error::Error + 'static),
     ) -> Self {
         // A chain longer than this is a circle.
-        const CHAIN_MAX: usize = 64;
-        let mut causes: Vec<String> = Vec::new();
-        let chain = std::iter::successors(Some(error), |error| error.source());
-        for link in chain.take(CHAIN_MAX) {
-            let cause = text::cleaned(&link.to_string(), CAUSE_CHARS_MAX);
-            if causes.last() != Some(&cause) {
-                causes.push(cause);
+        const LINKS_MAX: usize = 64;
+        let links = std::iter::successors(Some(error), |error| error.source());
+        let causes = links.take(LINKS_MAX).map(ToString::to_string);
+        Self::chain(stage, side, kind, causes)
+    }
+
+    /// A failure with these `causes`, outermost first; there must be one.
+    ///
+    /// A cause that only repeats what stands before it is left out.
+    pub fn chain(
+        stage: Stage,
+        side: Option<Side>,
+        kind: Kind,
+        causes: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let mut kept: Vec<String> = Vec::new();
+        for cause in causes {
+            let cause = text::cleaned(&cause, CAUSE_CHARS_MAX);
+            if kept.last() != Some(&cause) {
+                kept.push(cause);
             }
         }
-        if causes.len() > CAUSES_MAX {
-            causes.drain(CAUSES_MAX - 1..causes.len() - 1);
+        if kept.len() > CAUSES_MAX {
+            kept.drain(CAUSES_MAX - 1..kept.len() - 1);
         }
         Self {
             stage,
             side,
             kind,
-            causes: causes.into(),
+            causes: kept.into(),
         }
     }
 

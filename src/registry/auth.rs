@@ -43,6 +43,24 @@ impl Scope {
     }
 }
 
+/// What a token has to allow, so that one token serves all requests to one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading: a source.
+    Pull,
+    /// Reading and writing: a destination.
+    PullPush,
+}
+
+impl Access {
+    pub(super) fn scope(self, repository: &Repository) -> Scope {
+        match self {
+            Self::Pull => Scope::pull(repository),
+            Self::PullPush => Scope::pull_push(repository),
+        }
+    }
+}
+
 /// How a registry wants to be told who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
@@ -133,13 +151,15 @@ impl Token {
         struct Body {
             token: Option<String>,
             access_token: Option<String>,
-            expires_in: Option<f64>,
+            // Some services write the number as a text.
+            expires_in: Option<serde_json::Value>,
         }
         let body: Body = serde_json::from_slice(body).ok()?;
         let nonempty = |text: Option<String>| text.filter(|text| !text.is_empty());
         let secret = nonempty(body.token).or_else(|| nonempty(body.access_token))?;
         let life = body
             .expires_in
+            .and_then(|life| life.as_f64().or_else(|| life.as_str()?.parse().ok()))
             .filter(|seconds| *seconds > 0.0)
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .unwrap_or(TOKEN_LIFE_DEFAULT)
@@ -239,6 +259,8 @@ mod tests {
             (r#"{"access_token":"t"}"#, 45),
             (r#"{"token":"","access_token":"t","expires_in":0}"#, 45),
             (r#"{"token":"t","expires_in":1e300}"#, 45),
+            (r#"{"token":"t","expires_in":"300"}"#, 270),
+            (r#"{"token":"t","expires_in":[]}"#, 45),
         ];
         for (body, seconds) in lives {
             let token = token(body).unwrap();

@@ -1,6 +1,7 @@
 //! Who asks: answers to challenges, and the tokens of a run.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use crate::flight::Role;
 use crate::oci::Registry;
 
 use super::auth::{Challenge, Scope, Token};
-use super::call::{ANSWER_BYTES_MAX, Call, read_up_to, retry_after};
+use super::call::{ANSWER_BYTES_MAX, Call, read_all, retry_after};
 use super::credential::Credential;
 use super::error::{Error, ErrorKind, NetworkError, Words};
 use super::host::Host;
@@ -74,7 +75,6 @@ impl Transport {
         &self,
         call: &Call<'_>,
         host: &Arc<Host>,
-        base: &Url,
     ) -> Result<Option<Authorization>, Error> {
         let credential = self.settings.credentials.get(call.registry);
         match host.challenge() {
@@ -85,11 +85,19 @@ impl Transport {
             Some(Challenge::Bearer { realm, service }) => {
                 let key = call.token_key();
                 loop {
+                    // Who waited in vain for another's token asks once: the service had its tries.
+                    let has_waited = AtomicBool::new(false);
                     let fetch = async || {
-                        self.fetch_token(call, &realm, service.as_deref(), base)
+                        let attempts = if has_waited.load(Ordering::Relaxed) {
+                            1
+                        } else {
+                            self.settings.retry.attempts
+                        };
+                        self.fetch_token(call, &realm, service.as_deref(), attempts)
                             .await
                     };
-                    let (token, role) = self.tokens.run(&key, |_| (), fetch).await?;
+                    let waits = |_| has_waited.store(true, Ordering::Relaxed);
+                    let (token, role) = self.tokens.run(&key, waits, fetch).await?;
                     // One that was fetched just now is used, however short its life.
                     if token.is_fresh() || role == Role::Led {
                         return Ok(Some(Authorization::Bearer(token)));
@@ -106,37 +114,32 @@ impl Transport {
         call: &Call<'_>,
         realm: &Url,
         service: Option<&str>,
-        base: &Url,
+        attempts_max: u32,
     ) -> Result<Token, Error> {
         let mut attempt = 1;
         loop {
             let asked = tokio::time::Instant::now();
-            let error = match self.ask_for_token(call, realm, service).await {
-                Ok(body) => {
-                    return Token::read(&body, asked).ok_or_else(|| Error {
-                        method: Method::GET,
-                        url: shown(realm),
-                        attempts: attempt,
-                        kind: ErrorKind::Protocol("the token service gave no token"),
-                    });
-                }
-                Err((kind, wait)) => {
-                    let error = Error {
-                        method: Method::GET,
-                        url: shown(realm),
-                        attempts: attempt,
-                        kind,
-                    };
-                    (error, wait)
-                }
+            let fail = |kind| Error {
+                method: Method::GET,
+                url: shown(realm),
+                attempts: attempt,
+                kind,
+                wait: None,
             };
-            let (error, wait) = error;
-            let is_silence = matches!(error.kind, ErrorKind::Stalled(_));
-            if attempt >= self.settings.retry.attempts || is_silence || !error.kind.is_passing() {
-                return Err(error);
+            let (kind, wait) = match self.ask_for_token(call, realm, service).await {
+                Ok(body) => {
+                    let none = "the token service gave no token";
+                    return Token::read(&body, asked)
+                        .ok_or_else(|| fail(ErrorKind::Protocol(none)));
+                }
+                Err(failed) => failed,
+            };
+            let is_silence = matches!(kind, ErrorKind::Stalled(_));
+            if attempt >= attempts_max || is_silence || !kind.is_passing() {
+                return Err(fail(kind));
             }
             let pause = wait.unwrap_or_else(|| self.settings.retry.pause_after(attempt));
-            tracing::debug!(attempt, ?pause, registry = %base.authority(), "asking for a token again");
+            tracing::debug!(attempt, ?pause, registry = %call.registry, "asking for a token again");
             tokio::time::sleep(pause).await;
             attempt += 1;
         }
@@ -188,7 +191,7 @@ impl Transport {
             request
         };
         let limit = self.settings.stall_timeout;
-        let response = tokio::time::timeout(limit, request.send())
+        let mut response = tokio::time::timeout(limit, request.send())
             .await
             .map_err(|_| (ErrorKind::Stalled(limit), None))?
             .map_err(|error| {
@@ -199,7 +202,9 @@ impl Transport {
             })?;
         let status = response.status();
         let wait = retry_after(response.headers());
-        let body = read_up_to(response, ANSWER_BYTES_MAX).await;
+        let body = read_all(&mut response, ANSWER_BYTES_MAX, limit)
+            .await
+            .map_err(|kind| (kind, None))?;
         if status.is_success() {
             Ok(body)
         } else {

@@ -38,6 +38,15 @@ pub struct BlobReader {
     failures: u32,
     offset_at_failure: u64,
     progress_at: Instant,
+    ranges: Ranges,
+}
+
+/// Whether the registry is asked for a part of the blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ranges {
+    Asked,
+    /// It gave a wrong one, or none: the whole is asked for, and what was seen is passed over.
+    Useless,
 }
 
 impl Client {
@@ -60,6 +69,7 @@ impl Client {
             failures: 0,
             offset_at_failure: 0,
             progress_at: Instant::now(),
+            ranges: Ranges::Asked,
         }
     }
 }
@@ -154,6 +164,8 @@ impl BlobReader {
                 self.skip -= passed;
             }
             if chunk.is_empty() {
+                // Passing over is progress too, though nothing comes of it yet.
+                self.progress_at = Instant::now();
                 continue;
             }
             if self.offset + length(&chunk) > self.descriptor.size {
@@ -174,26 +186,39 @@ impl BlobReader {
         let mut call = Call::new(self.repository.registry(), Method::GET, path, scope)
             .header(ACCEPT, HeaderValue::from_static("*/*"));
         call.lane = self.lane;
-        if self.offset > 0
-            && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", self.offset))
-        {
+        let asks_range = self.offset > 0 && self.ranges == Ranges::Asked;
+        if asks_range && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", self.offset)) {
             call = call.header(RANGE, range);
         }
-        let answer = self.client.transport.send(call).await?;
+        let answer = match self.client.transport.send(call).await {
+            Err(error) if asks_range && is_range_refusal(&error) => return self.open_whole().await,
+            answered => answered?,
+        };
+        if answer.response.status() == StatusCode::PARTIAL_CONTENT {
+            if self.continues(&answer) {
+                self.skip = 0;
+                return Ok(answer.response);
+            }
+            if asks_range {
+                return self.open_whole().await;
+            }
+            return Err(answer.error(ErrorKind::Protocol(
+                "it gave a part where all was asked for",
+            )));
+        }
+        // The whole blob: what was seen already is passed over; the digest tells if it differs.
+        self.skip = self.offset;
         let announced = answer.response.content_length();
-        self.skip = 0;
-        if self.offset > 0 && answer.response.status() == StatusCode::PARTIAL_CONTENT {
-            if !self.continues(&answer) {
-                return Err(answer.error(ErrorKind::Protocol("it gave another range than asked")));
-            }
-        } else {
-            // The whole blob: what was seen already is passed over; the digest tells if it differs.
-            self.skip = self.offset;
-            if let Some(served) = announced.filter(|length| *length != self.descriptor.size) {
-                return Err(answer.error(self.size_mismatch(served)));
-            }
+        if let Some(served) = announced.filter(|length| *length != self.descriptor.size) {
+            return Err(answer.error(self.size_mismatch(served)));
         }
         Ok(answer.response)
+    }
+
+    /// Asks for the whole blob, now and from now on.
+    async fn open_whole(&mut self) -> Result<reqwest::Response, Error> {
+        self.ranges = Ranges::Useless;
+        Box::pin(self.open()).await
     }
 
     /// Whether the answer's `Content-Range` goes on where this reader stands.
@@ -255,8 +280,14 @@ impl BlobReader {
             url: format!("{}/blobs/{}", self.repository, self.descriptor.digest),
             attempts: self.failures + 1,
             kind,
+            wait: None,
         }
     }
+}
+
+/// Whether a registry cannot give the part that was asked for.
+fn is_range_refusal(error: &Error) -> bool {
+    matches!(&error.kind, ErrorKind::Refused(words) if words.status == StatusCode::RANGE_NOT_SATISFIABLE)
 }
 
 fn length(bytes: &Bytes) -> u64 {

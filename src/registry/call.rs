@@ -1,10 +1,11 @@
 //! One request to be made, and the answer to it.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use crate::oci::Registry;
@@ -16,18 +17,37 @@ use super::place::shown;
 
 /// How much of an error body or a token answer is read, in bytes (a real one has under 8 KiB).
 pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// How long the next piece of an error body may take; its status says most.
-const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an error body is read; the status says most.
+const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(5);
 /// The longest `Retry-After` that is honoured; more is said as an error after the attempts.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
 /// Where a request goes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Target {
     /// A path of the registry's API, with its query.
     Path(String),
     /// A URL that the registry gave for an upload.
     Url(Url),
+}
+
+// By hand: the query of an upload's location may hold what authorizes it.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => f.debug_tuple("Path").field(path).finish(),
+            Self::Url(url) => f.debug_tuple("Url").field(&shown(url)).finish(),
+        }
+    }
+}
+
+/// Whether a redirect is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Redirects {
+    /// It is.
+    Followed,
+    /// It is an answer: what was asked for is there, only elsewhere.
+    Answer,
 }
 
 /// What a request carries.
@@ -58,6 +78,7 @@ pub(super) struct Call<'a> {
     pub(super) headers: HeaderMap,
     pub(super) payload: Payload,
     pub(super) lane: Lane,
+    pub(super) redirects: Redirects,
 }
 
 impl<'a> Call<'a> {
@@ -70,6 +91,7 @@ impl<'a> Call<'a> {
             headers: HeaderMap::new(),
             payload: Payload::None,
             lane: Lane::Small,
+            redirects: Redirects::Followed,
         }
     }
 
@@ -79,8 +101,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A successful answer (2xx, or 304). Its place in the lane is kept until it is dropped.
-#[derive(Debug)]
+/// A successful answer (2xx). Its place in the lane is kept until it is dropped.
 pub(super) struct Answer<'a> {
     pub(super) response: reqwest::Response,
     pub(super) attempts: u32,
@@ -97,6 +118,7 @@ impl Call<'_> {
             url: shown(url),
             attempts,
             kind,
+            wait: None,
         }
     }
 }
@@ -109,6 +131,7 @@ impl Answer<'_> {
             url: shown(self.response.url()),
             attempts: self.attempts,
             kind,
+            wait: None,
         }
     }
 
@@ -122,25 +145,39 @@ impl Answer<'_> {
         self.response.headers().get(name)?.to_str().ok()
     }
 
+    /// Whether the registry confirms that it stored something: 201, or another success that names
+    /// what is stored (Quay answered 202 for manifests). A login page with 200 confirms nothing.
+    pub(super) fn is_receipt(&self) -> bool {
+        self.response.status() == StatusCode::CREATED
+            || self.header("docker-content-digest").is_some()
+            || self.header("location").is_some()
+    }
+
     /// The whole body, if it has at most `limit` bytes.
     pub(super) async fn read(mut self, limit: usize, stall: Duration) -> Result<Bytes, Error> {
-        let mut body = BytesMut::new();
-        loop {
-            let chunk = match tokio::time::timeout(stall, self.response.chunk()).await {
-                Err(_) => return Err(self.error(ErrorKind::Stalled(stall))),
-                Ok(Err(error)) => {
-                    let network = NetworkError::Http(error.without_url());
-                    return Err(self.error(ErrorKind::Network(network)));
-                }
-                Ok(Ok(chunk)) => chunk,
-            };
-            match chunk {
-                None => return Ok(body.freeze()),
-                Some(chunk) if body.len() + chunk.len() > limit => {
-                    return Err(self.error(ErrorKind::Protocol("its answer is beyond all limits")));
-                }
-                Some(chunk) => body.extend_from_slice(&chunk),
+        let read = read_all(&mut self.response, limit, stall).await;
+        read.map_err(|kind| self.error(kind))
+    }
+}
+
+/// The whole body of `response`, if it has at most `limit` bytes.
+pub(super) async fn read_all(
+    response: &mut reqwest::Response,
+    limit: usize,
+    stall: Duration,
+) -> Result<Bytes, ErrorKind> {
+    let mut body = BytesMut::new();
+    loop {
+        let chunk = tokio::time::timeout(stall, response.chunk())
+            .await
+            .map_err(|_| ErrorKind::Stalled(stall))?
+            .map_err(|error| ErrorKind::Network(NetworkError::Http(error.without_url())))?;
+        match chunk {
+            None => return Ok(body.freeze()),
+            Some(chunk) if body.len() + chunk.len() > limit => {
+                return Err(ErrorKind::Protocol("its answer is beyond all limits"));
             }
+            Some(chunk) => body.extend_from_slice(&chunk),
         }
     }
 }
@@ -148,12 +185,15 @@ impl Answer<'_> {
 /// Reads at most `limit` bytes of an error body; whatever goes wrong, what was read is enough.
 pub(super) async fn read_up_to(mut response: reqwest::Response, limit: usize) -> Bytes {
     let mut body = BytesMut::new();
-    while body.len() < limit
-        && let Ok(Ok(Some(chunk))) =
-            tokio::time::timeout(ERROR_BODY_PATIENCE, response.chunk()).await
-    {
-        body.extend_from_slice(chunk.get(..limit - body.len()).unwrap_or(&chunk));
-    }
+    let reading = async {
+        while body.len() < limit
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            body.extend_from_slice(chunk.get(..limit - body.len()).unwrap_or(&chunk));
+        }
+    };
+    // Late or not, what there is by then will do.
+    drop(tokio::time::timeout(ERROR_BODY_PATIENCE, reading).await);
     body.freeze()
 }
 

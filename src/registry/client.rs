@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
@@ -13,8 +13,8 @@ use crate::oci::{
     Tag,
 };
 
-use super::auth::Scope;
-use super::call::{Answer, Call, Lane, Payload, Target};
+use super::auth::{Access, Scope};
+use super::call::{Answer, Call, Lane, Payload, Redirects, Target};
 use super::error::{Error, ErrorKind, Mismatch, NetworkError};
 use super::place::shown;
 use super::settings::{Retry, Settings};
@@ -82,17 +82,31 @@ impl Client {
             headers: http::HeaderMap::new(),
             payload: Payload::None,
             lane: Lane::Small,
+            redirects: Redirects::Followed,
         };
         match self.transport.send(call).await {
             Ok(_) => Ok(()),
-            // It is there; what it thinks of this path, or of nobody, is no matter.
-            Err(error) if matches!(error.kind, ErrorKind::NotFound(_) | ErrorKind::Refused(_)) => {
-                Ok(())
-            }
-            Err(error) if !has_credential && matches!(error.kind, ErrorKind::Unauthorized(_)) => {
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Err(error) => match &error.kind {
+                // Only a credential that it does not know refuses everything; it is there, and what
+                // it thinks of this path, or of nobody, is no matter.
+                ErrorKind::Unauthorized(words)
+                    if has_credential && words.status == StatusCode::UNAUTHORIZED =>
+                {
+                    Err(error)
+                }
+                ErrorKind::Unauthorized(_)
+                | ErrorKind::NotFound(_)
+                | ErrorKind::Refused(_)
+                | ErrorKind::Conflict(_)
+                | ErrorKind::Protocol(_) => Ok(()),
+                ErrorKind::RateLimited(_)
+                | ErrorKind::Server(_)
+                | ErrorKind::Network(_)
+                | ErrorKind::Stalled(_)
+                | ErrorKind::Integrity(_)
+                | ErrorKind::Document(_)
+                | ErrorKind::Untrusted(_) => Err(error),
+            },
         }
     }
 
@@ -107,26 +121,33 @@ impl Client {
         &self,
         repository: &Repository,
         identifier: &Identifier,
+        access: Access,
     ) -> Result<Option<Resolved>, Error> {
         let call = manifest_call(
             Method::HEAD,
             repository,
             identifier,
-            Scope::pull(repository),
+            access.scope(repository),
         );
         let answer = match self.transport.send(call).await {
             Ok(answer) => answer,
             Err(error) if matches!(error.kind, ErrorKind::NotFound(_)) => return Ok(None),
             Err(error) if matches!(error.kind, ErrorKind::Refused(_)) => {
-                return self.resolve_by_get(repository, identifier).await;
+                return self.resolve_by_get(repository, identifier, access).await;
             }
             Err(error) => return Err(error),
         };
         let digest = answer
             .header("docker-content-digest")
             .and_then(|text| text.parse().ok());
-        let Some(digest) = digest else {
-            return self.resolve_by_get(repository, identifier).await;
+        let is_comparable = |digest: &Digest| match identifier {
+            Identifier::Digest(asked) => asked.algorithm() == digest.algorithm(),
+            Identifier::Tag(_) => true,
+        };
+        let Some(digest) = digest.filter(is_comparable) else {
+            // Its place in the lane is given back first: the next request needs one too.
+            drop(answer);
+            return self.resolve_by_get(repository, identifier, access).await;
         };
         let media_type = MediaType::parse(answer.header("content-type").unwrap_or_default());
         if let Identifier::Digest(asked) = identifier
@@ -148,8 +169,9 @@ impl Client {
         &self,
         repository: &Repository,
         identifier: &Identifier,
+        access: Access,
     ) -> Result<Option<Resolved>, Error> {
-        match self.pull_manifest(repository, identifier).await {
+        match self.pull_manifest(repository, identifier, access).await {
             Ok(manifest) => Ok(Some(Resolved {
                 digest: manifest.digest(),
                 media_type: manifest.media_type().clone(),
@@ -169,8 +191,14 @@ impl Client {
         &self,
         repository: &Repository,
         identifier: &Identifier,
+        access: Access,
     ) -> Result<Manifest, Error> {
-        let call = manifest_call(Method::GET, repository, identifier, Scope::pull(repository));
+        let call = manifest_call(
+            Method::GET,
+            repository,
+            identifier,
+            access.scope(repository),
+        );
         let answer = self.transport.send(call).await?;
         let content_type = MediaType::parse(answer.header("content-type").unwrap_or_default());
         let named = answer.header("docker-content-digest").map(str::to_owned);
@@ -179,6 +207,7 @@ impl Client {
         let bytes = answer.read(MANIFEST_BYTES_MAX, stall).await?;
         let fail = |kind| Error {
             method: Method::GET,
+            wait: None,
             url: shown(&url),
             attempts,
             kind,
@@ -238,6 +267,7 @@ impl Client {
             Err(_) => {
                 return Err(Error {
                     method: Method::PUT,
+                    wait: None,
                     url: repository.to_string(),
                     attempts: 0,
                     kind: ErrorKind::Protocol("its media type makes no header"),
@@ -245,6 +275,9 @@ impl Client {
             }
         }
         let answer = self.transport.send(call).await?;
+        if !answer.is_receipt() {
+            return Err(answer.error(ErrorKind::Protocol("it takes what it does not confirm")));
+        }
         let stored = answer.header("docker-content-digest").map(str::to_owned);
         match stored.map(|text| (text.parse::<Digest>(), text)) {
             Some((Ok(stored), _)) if stored == manifest.digest() => Ok(()),
@@ -279,6 +312,7 @@ impl Client {
         if descriptor.size > limit {
             return Err(Error {
                 method: Method::GET,
+                wait: None,
                 url: format!("{repository}@{}", descriptor.digest),
                 attempts: 0,
                 kind: ErrorKind::Integrity(Box::new(Mismatch::Size {
@@ -325,6 +359,7 @@ impl Client {
             let (url, attempts) = (answer.response.url().clone(), answer.attempts);
             let fail = |kind| Error {
                 method: Method::GET,
+                wait: None,
                 url: shown(&url),
                 attempts,
                 kind: ErrorKind::Protocol(kind),
@@ -345,6 +380,7 @@ impl Client {
         }
         Err(Error {
             method: Method::GET,
+            wait: None,
             url: repository.to_string(),
             attempts: 1,
             kind: ErrorKind::Protocol("its list of tags has no end"),

@@ -24,6 +24,8 @@ pub struct Error {
     pub attempts: u32,
     /// What came of it.
     pub kind: ErrorKind,
+    /// How long the registry asked to wait.
+    pub wait: Option<Duration>,
 }
 
 // By hand: the kind is part of the sentence, so the chain goes on with what is behind the kind.
@@ -95,6 +97,19 @@ pub enum NetworkError {
     Io(#[from] std::io::Error),
 }
 
+impl NetworkError {
+    /// Whether the other side's certificate is not trusted: trying again would not change that.
+    pub fn is_distrust(&self) -> bool {
+        match self {
+            Self::Http(error) => matches!(
+                super::host::tls_error(error),
+                Some(rustls::Error::InvalidCertificate(_))
+            ),
+            Self::Io(_) => false,
+        }
+    }
+}
+
 /// reqwest's own text is "error sending request"; what people need is the last cause.
 struct RootCause<'a>(&'a reqwest::Error);
 
@@ -148,9 +163,9 @@ pub struct Words {
     /// The status of the answer.
     pub status: StatusCode,
     /// The first error code of the answer (`MANIFEST_UNKNOWN`), or empty.
-    pub code: String,
+    pub code: Box<str>,
     /// Its message, or empty.
-    pub message: String,
+    pub message: Box<str>,
 }
 
 impl Words {
@@ -180,7 +195,7 @@ impl Words {
     }
 }
 
-fn clean(text: &str) -> String {
+fn clean(text: &str) -> Box<str> {
     text.chars()
         .take(WORDS_CHARS_MAX)
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -213,7 +228,7 @@ impl ErrorKind {
             // 412: Harbor for an immutable tag; 409: the same elsewhere.
             409 | 412 => Self::Conflict(words),
             // ECR answers 400 for an immutable tag.
-            400 if words.code == "TAG_INVALID" || words.message.contains("immutable") => {
+            400 if &*words.code == "TAG_INVALID" || words.message.contains("immutable") => {
                 Self::Conflict(words)
             }
             408 | 500.. => Self::Server(words),
@@ -221,10 +236,29 @@ impl ErrorKind {
         }
     }
 
+    /// Whether the registry asks for fewer requests.
+    pub fn is_throttling(&self) -> bool {
+        match self {
+            Self::RateLimited(_) => true,
+            Self::Server(words) => words.status == StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotFound(_)
+            | Self::Unauthorized(_)
+            | Self::Conflict(_)
+            | Self::Refused(_)
+            | Self::Network(_)
+            | Self::Stalled(_)
+            | Self::Integrity(_)
+            | Self::Document(_)
+            | Self::Protocol(_)
+            | Self::Untrusted(_) => false,
+        }
+    }
+
     /// Whether the same request may get another answer later.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::RateLimited(_) | Self::Network(_) | Self::Stalled(_) => true,
+            Self::Network(error) => !error.is_distrust(),
+            Self::RateLimited(_) | Self::Stalled(_) => true,
             Self::Server(words) => is_passing_status(words.status),
             Self::NotFound(_)
             | Self::Unauthorized(_)
@@ -271,8 +305,8 @@ mod tests {
         let kind = |status: u16, code: &str| {
             ErrorKind::of_status(Words {
                 status: StatusCode::from_u16(status).unwrap(),
-                code: code.to_owned(),
-                message: String::new(),
+                code: code.into(),
+                message: "".into(),
             })
         };
         assert!(matches!(kind(404, ""), ErrorKind::NotFound(_)));

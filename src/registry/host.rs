@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub(super) struct Host {
     has_met: AtomicBool,
     challenge: Mutex<Option<Challenge>>,
     self_mount: AtomicU8,
+    uploads: AtomicU64,
 }
 
 /// Whether a registry answers a mount of a blob from the repository it is already in.
@@ -46,6 +47,7 @@ impl Default for Host {
             has_met: AtomicBool::new(false),
             challenge: Mutex::new(None),
             self_mount: AtomicU8::new(0),
+            uploads: AtomicU64::new(0),
         }
     }
 }
@@ -97,6 +99,11 @@ impl Host {
             .unwrap_or_else(PoisonError::into_inner) = Some(challenge);
     }
 
+    /// Counts a finished upload, and says how many there were with it.
+    pub(super) fn count_upload(&self) -> u64 {
+        self.uploads.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     pub(super) fn self_mount(&self) -> SelfMount {
         match self.self_mount.load(Ordering::Relaxed) {
             1 => SelfMount::Honoured,
@@ -117,26 +124,37 @@ impl Host {
 
 /// The scheme that a failed TLS handshake leaves: plain HTTP where the other side does not speak
 /// TLS; `None` where something else is wrong (nobody there, a certificate that is not trusted).
-pub(super) fn scheme_after(error: &reqwest::Error) -> Option<&'static str> {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(current) = cause {
-        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-            return matches!(tls, rustls::Error::InvalidMessage(_)).then_some("http");
-        }
-        let io = current.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| {
+///
+/// A connection that is merely cut counts only where `cut_counts`: somebody on the way can do that.
+pub(super) fn scheme_after(error: &reqwest::Error, cut_counts: bool) -> Option<&'static str> {
+    let is_plain = matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_)));
+    let is_cut = causes(error).any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|io| {
             matches!(
                 io.kind(),
                 ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
             )
-        }) {
-            return Some("http");
-        }
+        })
+    });
+    (is_plain || cut_counts && is_cut).then_some("http")
+}
+
+/// What TLS says, where it is the cause.
+pub(super) fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The error and all that is behind it.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    let first: &(dyn StdError + 'static) = error;
+    std::iter::successors(Some(first), |&cause| {
         // What an I/O error wraps is not its source, but the source of that is.
-        cause = match io.and_then(io::Error::get_ref) {
+        let wrapped = cause
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        match wrapped {
             Some(inner) => Some(inner),
-            None => current.source(),
-        };
-    }
-    None
+            None => cause.source(),
+        }
+    })
 }

@@ -51,6 +51,8 @@ impl Limit {
     /// Dropping the call gives up the place in the queue and nothing else.
     pub(super) async fn permit(self: &Arc<Self>) -> Permit {
         loop {
+            // Made before the state is looked at, so that no change in between is missed; all who
+            // wait are woken, so that none takes a wake-up with it when its job ends.
             let freed = self.freed.notified();
             let closed_until = {
                 let mut state = self.state();
@@ -79,16 +81,20 @@ impl Limit {
             state.limit += 1;
             state.round = 0;
             drop(state);
-            self.freed.notify_one();
+            self.freed.notify_waiters();
         }
     }
 
     /// The registry complained; nothing is sent for `pause`.
     pub(super) fn complain(&self, pause: Duration) {
         let mut state = self.state();
-        state.limit = (state.limit / 2).max(1);
+        let now = Instant::now();
+        // Complaints that come together are one: the requests were sent under one limit.
+        if state.closed_until.is_none_or(|until| until <= now) {
+            state.limit = (state.limit / 2).max(1);
+        }
         state.round = 0;
-        let until = Instant::now() + pause;
+        let until = now + pause;
         if state.closed_until.is_none_or(|closed| closed < until) {
             state.closed_until = Some(until);
         }
@@ -104,7 +110,7 @@ impl Drop for Permit {
         let mut state = self.0.state();
         state.used = state.used.saturating_sub(1);
         drop(state);
-        self.0.freed.notify_one();
+        self.0.freed.notify_waiters();
     }
 }
 
@@ -133,6 +139,24 @@ mod tests {
             limit.praise();
         }
         assert_eq!(limit_of(&limit), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_gives_up_takes_no_wake_up_with_it() {
+        let limit = Arc::new(Limit::new(1));
+        let first = limit.permit().await;
+        let mut gives_up = Box::pin(limit.permit());
+        let mut waits = Box::pin(limit.permit());
+        assert!(futures::poll!(&mut gives_up).is_pending());
+        assert!(futures::poll!(&mut waits).is_pending());
+        limit.complain(Duration::from_secs(1));
+        drop(first);
+        // It is woken, finds the lane closed, sleeps, and then its job ends.
+        assert!(futures::poll!(&mut gives_up).is_pending());
+        drop(gives_up);
+        let before = Instant::now();
+        waits.await;
+        assert_eq!(before.elapsed(), Duration::from_secs(1));
     }
 
     #[tokio::test]

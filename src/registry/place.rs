@@ -1,8 +1,11 @@
 //! Places: where a registry may send a request, and how they are shown.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use url::{Host, Url};
+
+/// The metadata service of a large cloud, in the middle of addresses that sites use for themselves.
+const CLOUD_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 /// Whether `to` is an address that only this machine or its cloud can mean, and not the host of the
 /// registry (`base`) itself: loopback, link-local (cloud metadata), unspecified, multicast.
@@ -13,17 +16,16 @@ pub(super) fn is_forbidden(to: &Url, base: &Url) -> bool {
     let address = match to.host() {
         Some(Host::Ipv4(address)) => IpAddr::V4(address),
         Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical(),
-        Some(Host::Domain(_)) => return false,
+        Some(Host::Domain(name)) => return name == "localhost" || name.ends_with(".localhost"),
         None => return true,
     };
     match address {
         IpAddr::V4(v4) => {
             v4.is_link_local() || v4.is_unspecified() || v4.is_loopback() || v4.is_multicast()
         }
-        // fd00:ec2::254 is a metadata service; nothing public has a unique local address.
         IpAddr::V6(v6) => {
             v6.is_unicast_link_local()
-                || v6.is_unique_local()
+                || v6 == CLOUD_METADATA
                 || v6.is_unspecified()
                 || v6.is_loopback()
                 || v6.is_multicast()
@@ -84,6 +86,9 @@ mod tests {
             ("http://r.example/x", false),
             ("https://169.254.169.254/x", false),
             ("https://127.0.0.1/x", false),
+            ("https://localhost/x", false),
+            ("https://[fd00:ec2::254]/x", false),
+            ("https://[fd12::1]/x", true),
             ("ftp://cdn.example/x", false),
         ] {
             assert_eq!(check_place(&url(to), &base, &base).is_ok(), good, "{to}");

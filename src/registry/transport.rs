@@ -16,7 +16,9 @@ use crate::oci::Registry;
 
 use super::auth::{Challenge, ChallengeError, Scope, Token};
 use super::authorize::Authorization;
-use super::call::{ANSWER_BYTES_MAX, Answer, Call, Lane, Payload, Target, read_up_to, retry_after};
+use super::call::{
+    ANSWER_BYTES_MAX, Answer, Call, Lane, Payload, Redirects, Target, read_up_to, retry_after,
+};
 use super::error::{Error, ErrorKind, NetworkError, Words, is_passing_status};
 use super::host::{Host, scheme_after};
 use super::place::{check_place, is_loopback, shown};
@@ -84,36 +86,43 @@ impl Transport {
         let https = format!("https://{}/v2/", registry.authority());
         let may_be_plain = registry.is_loopback() || self.settings.tls == Tls::Unverified;
         let scheme = if may_be_plain {
-            let work = async || {
-                let probe = self.client(registry).get(&https).send();
-                let answer = tokio::time::timeout(self.settings.stall_timeout, probe).await;
-                match answer {
-                    Ok(Err(error)) => scheme_after(&error).ok_or_else(|| Error {
-                        method: Method::GET,
-                        url: https.clone(),
-                        attempts: 1,
-                        kind: ErrorKind::Network(NetworkError::Http(error.without_url())),
-                    }),
-                    Ok(Ok(_)) => Ok("https"),
-                    Err(_) => Err(Error {
-                        method: Method::GET,
-                        url: https.clone(),
-                        attempts: 1,
-                        kind: ErrorKind::Stalled(self.settings.stall_timeout),
-                    }),
-                }
-            };
+            let work = async || self.probe(registry, &https).await;
             self.schemes.run(registry, |_| (), work).await?.0
         } else {
             "https"
         };
         let text = format!("{scheme}://{}/v2/", registry.authority());
-        text.parse().map_err(|_| Error {
-            method: Method::GET,
-            url: text,
-            attempts: 0,
-            kind: ErrorKind::Protocol("the registry's name makes no URL"),
+        text.parse().map_err(|_| {
+            probe_error(
+                &text,
+                0,
+                ErrorKind::Protocol("the registry's name makes no URL"),
+            )
         })
+    }
+
+    /// Which scheme a registry speaks that need not speak TLS.
+    async fn probe(&self, registry: &Registry, https: &str) -> Result<&'static str, Error> {
+        let limit = self.settings.stall_timeout;
+        let mut attempt = 1;
+        loop {
+            let asked = self.client(registry).get(https).send();
+            let Ok(answer) = tokio::time::timeout(limit, asked).await else {
+                return Err(probe_error(https, attempt, ErrorKind::Stalled(limit)));
+            };
+            let Err(error) = answer else {
+                return Ok("https");
+            };
+            if let Some(scheme) = scheme_after(&error, registry.is_loopback()) {
+                return Ok(scheme);
+            }
+            let kind = ErrorKind::Network(NetworkError::Http(error.without_url()));
+            if attempt >= self.settings.retry.attempts || !kind.is_passing() {
+                return Err(probe_error(https, attempt, kind));
+            }
+            tokio::time::sleep(self.settings.retry.pause_after(attempt)).await;
+            attempt += 1;
+        }
     }
 
     /// Sends `call`, again and again where that may help, and follows redirects of GET and HEAD.
@@ -137,7 +146,7 @@ impl Transport {
         let mut attempt = 1;
         loop {
             let tried = self.attempt(&mut call, &host, attempt).await;
-            let failed = match tried {
+            let error = match tried {
                 Ok(Tried::Done(answer)) => return Ok(answer),
                 Ok(Tried::Challenged(error)) => {
                     challenges += 1;
@@ -147,21 +156,23 @@ impl Transport {
                     }
                     continue;
                 }
-                Ok(Tried::Failed(error, wait)) => (error, wait),
-                Err(error) => (error, None),
+                Ok(Tried::Failed(error)) => error,
+                // What comes before the request, a token for instance, has had its own tries.
+                Err(error) => return Err(error),
             };
-            let (error, wait) = failed;
+            let pause = error
+                .wait
+                .unwrap_or_else(|| self.settings.retry.pause_after(attempt));
+            if error.kind.is_throttling() {
+                host.complain(pause);
+            }
             // Silence is tried again only while there is time for it.
             let is_silence = matches!(error.kind, ErrorKind::Stalled(_));
             let is_too_late = is_silence && began.elapsed() >= stall_timeout;
             if attempt >= attempts_max || is_too_late || !error.kind.is_passing() {
                 return Err(error);
             }
-            let pause = wait.unwrap_or_else(|| self.settings.retry.pause_after(attempt));
             tracing::debug!(attempt, ?pause, error = %error, "trying again");
-            if matches!(error.kind, ErrorKind::RateLimited(_)) || wait.is_some() {
-                host.complain(pause);
-            }
             tokio::time::sleep(pause).await;
             attempt += 1;
         }
@@ -174,16 +185,10 @@ impl Transport {
         host: &Arc<Host>,
         attempt: u32,
     ) -> Result<Tried<'a>, Error> {
-        let base = self
-            .base(call.registry)
-            .await
-            .map_err(|e| e.after(attempt))?;
+        let base = self.base(call.registry).await?;
         let mut url = match &call.target {
-            Target::Path(path) => base.join(path).map_err(|_| Error {
-                method: call.method.clone(),
-                url: base.to_string(),
-                attempts: attempt,
-                kind: ErrorKind::Protocol("the path makes no URL"),
+            Target::Path(path) => base.join(path).map_err(|_| {
+                call.error(&base, attempt, ErrorKind::Protocol("the path makes no URL"))
             })?,
             Target::Url(url) => url.clone(),
         };
@@ -197,15 +202,18 @@ impl Transport {
         let mut authorization = None;
         for _ in 0..=REDIRECTS_MAX {
             if at_home {
-                authorization = self.authorization(call, host, &base).await?;
+                authorization = self.authorization(call, host).await?;
             }
-            let response = self
-                .execute(call, &url, authorization.as_ref(), attempt)
-                .await?;
+            let sent = self.execute(call, &url, authorization.as_ref(), attempt);
+            let response = match sent.await {
+                Ok(response) => response,
+                Err(error) => return Ok(Tried::Failed(error)),
+            };
             host.met();
             let status = response.status();
             tracing::debug!(method = %call.method, url = %shown(&url), status = status.as_u16(), attempt, "answered");
-            if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            let is_answer = status.is_redirection() && call.redirects == Redirects::Answer;
+            if status.is_success() || is_answer {
                 host.praise();
                 return Ok(Tried::Done(Answer {
                     response,
@@ -340,10 +348,11 @@ impl Transport {
                 }
             };
         }
-        let wait = is_passing_status(status)
+        let mut error = error;
+        error.wait = is_passing_status(status)
             .then(|| retry_after(&headers))
             .flatten();
-        Ok(Tried::Failed(error, wait))
+        Ok(Tried::Failed(error))
     }
 }
 
@@ -361,13 +370,16 @@ enum Tried<'a> {
     Done(Answer<'a>),
     /// Refused for its credentials; other ones may do.
     Challenged(Error),
-    /// Failed; the registry may have said how long to wait.
-    Failed(Error, Option<Duration>),
+    /// Failed; trying again may help.
+    Failed(Error),
 }
 
-impl Error {
-    fn after(mut self, attempts: u32) -> Self {
-        self.attempts = attempts;
-        self
+fn probe_error(url: &str, attempts: u32, kind: ErrorKind) -> Error {
+    Error {
+        method: Method::GET,
+        url: url.to_owned(),
+        attempts,
+        kind,
+        wait: None,
     }
 }

@@ -1,5 +1,7 @@
 //! Bringing a blob to a registry: mount it, or relay it from where it is.
 
+use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,13 +10,14 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::oci::{Descriptor, Digest, Registry, Repository};
 
-use super::auth::Scope;
+use super::auth::{Access, Scope};
 use super::blob::BlobReader;
-use super::call::{Call, Lane, Payload, Target};
+use super::call::{Call, Lane, Payload, Redirects, Target};
 use super::client::Client;
 use super::error::{Error, ErrorKind};
 use super::host::SelfMount;
@@ -23,18 +26,15 @@ use super::place::{check_place, shown};
 
 /// Blobs of this size and more count as large transfers, in bytes: bandwidth, not latency, bounds them.
 const LARGE_BYTES: u64 = 1024 * 1024;
+/// While it is not known whether a registry answers a mount from the very same repository, blobs of
+/// this size and more are asked for by HEAD, in bytes: sending one for nothing costs more.
+const HUGE_BYTES: u64 = 16 * 1024 * 1024;
+/// After this many uploads without an answer that tells, one mount more is asked to learn it; below
+/// it, learning would cost more than it saves.
+const UPLOADS_BEFORE_LEARNING: u64 = 32;
 /// A destination may take this many times the stall timeout to commit a blob that it has in full:
 /// object stores copy large ones before they answer.
 const COMMIT_PATIENCE: u32 = 5;
-
-/// What a token has to allow, so that one token serves all requests to one side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Reading: a source.
-    Pull,
-    /// Reading and writing: a destination.
-    PullPush,
-}
 
 /// What a destination answers to the wish for a blob.
 #[derive(Debug)]
@@ -46,17 +46,57 @@ pub enum Begun {
 }
 
 /// An upload session. It is invisible until it is finished, and expires by itself if it never is.
-#[derive(Debug)]
 pub struct Upload {
     repository: Repository,
     location: Url,
 }
 
+// By hand: the query of the location may hold what authorizes it.
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload")
+            .field("repository", &self.repository)
+            .field("location", &shown(&self.location))
+            .finish()
+    }
+}
+
 /// Places in the lanes of the two registries of a relay.
+///
+/// Those of a large transfer are taken before its upload is begun, so that no session stands open
+/// while it waits for its turn; a small one takes them after, so that questions do not wait for bytes.
 #[derive(Debug)]
 pub struct Lanes {
     // Kept for their Drop.
     _permits: Vec<Permit>,
+}
+
+/// Which lanes a blob belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// Latency bounds it.
+    Small,
+    /// Bandwidth bounds it.
+    Large,
+}
+
+impl Weight {
+    /// The weight of a blob of `size` bytes.
+    pub const fn of(size: u64) -> Self {
+        if size >= LARGE_BYTES {
+            Self::Large
+        } else {
+            Self::Small
+        }
+    }
+
+    /// Who counts the questions before its relay: for a large one the places it has already.
+    const fn lane(self) -> Lane {
+        match self {
+            Self::Small => Lane::Small,
+            Self::Large => Lane::Held,
+        }
+    }
 }
 
 /// Which side a relay failed on.
@@ -71,7 +111,7 @@ pub enum RelayError {
 }
 
 impl Client {
-    /// Places for one relay of `size` bytes between two registries.
+    /// Places for one relay between two registries.
     ///
     /// They are taken in one order everywhere, and one only where both sides are one registry: two
     /// relays in opposite directions can never wait for each other.
@@ -79,17 +119,16 @@ impl Client {
     /// # Cancel safety
     ///
     /// Dropping it gives everything back.
-    pub async fn lanes(&self, one: &Registry, other: &Registry, size: u64) -> Lanes {
+    pub async fn lanes(&self, one: &Registry, other: &Registry, weight: Weight) -> Lanes {
         let mut registries = vec![one, other];
         registries.sort_unstable();
         registries.dedup();
         let mut permits = Vec::with_capacity(2);
         for registry in registries {
             let host = self.transport.host(registry);
-            permits.push(if size >= LARGE_BYTES {
-                host.large_permit().await
-            } else {
-                host.small_permit().await
+            permits.push(match weight {
+                Weight::Large => host.large_permit().await,
+                Weight::Small => host.small_permit().await,
             });
         }
         Lanes { _permits: permits }
@@ -106,12 +145,23 @@ impl Client {
         digest: &Digest,
         access: Access,
     ) -> Result<bool, Error> {
+        self.asks_blob(repository, digest, access, Lane::Small)
+            .await
+    }
+
+    async fn asks_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        access: Access,
+        lane: Lane,
+    ) -> Result<bool, Error> {
         let path = format!("{}/blobs/{digest}", repository.path());
-        let scope = match access {
-            Access::Pull => Scope::pull(repository),
-            Access::PullPush => Scope::pull_push(repository),
-        };
-        let call = Call::new(repository.registry(), Method::HEAD, path, scope);
+        let scope = access.scope(repository);
+        let mut call = Call::new(repository.registry(), Method::HEAD, path, scope);
+        // A signed URL made for GET would refuse this HEAD; that there is one says enough.
+        call.redirects = Redirects::Answer;
+        call.lane = lane;
         match self.transport.send(call).await {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.kind, ErrorKind::NotFound(_)) => Ok(false),
@@ -123,7 +173,9 @@ impl Client {
     ///
     /// One POST does both where the registry mounts a blob from the very repository it is in: 201
     /// says that it is there, 202 opens the session. Whether a registry does so is learned by use;
-    /// until it is known, a large blob is asked for by HEAD first, and where it does not, every blob.
+    /// until it is known, a huge blob is asked for by HEAD first, and where it does not, every blob.
+    ///
+    /// For a blob of [`Weight::Large`] the caller holds [`Lanes`] already.
     ///
     /// # Errors
     ///
@@ -134,17 +186,13 @@ impl Client {
         descriptor: &Descriptor,
     ) -> Result<Begun, Error> {
         let host = self.transport.host(repository.registry());
-        let known = host.self_mount();
-        let by_mount = match known {
+        let by_mount = match host.self_mount() {
             SelfMount::Honoured => true,
-            SelfMount::Unknown => descriptor.size < LARGE_BYTES,
+            SelfMount::Unknown => descriptor.size < HUGE_BYTES,
             SelfMount::Ignored => false,
         };
         if by_mount {
-            match self
-                .ask_mount(repository, &descriptor.digest, repository)
-                .await
-            {
+            match self.ask_mount(repository, descriptor, repository).await {
                 Ok(Begun::There) => {
                     host.learn_self_mount(SelfMount::Honoured);
                     return Ok(Begun::There);
@@ -156,13 +204,14 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
+        let lane = Weight::of(descriptor.size).lane();
         if self
-            .has_blob(repository, &descriptor.digest, Access::PullPush)
+            .asks_blob(repository, &descriptor.digest, Access::PullPush, lane)
             .await?
         {
             return Ok(Begun::There);
         }
-        self.open_upload(repository, None).await
+        self.open_upload(repository, None, lane).await
     }
 
     /// Mounts a blob from `from`, which has it; opens an upload session where that is refused.
@@ -176,8 +225,11 @@ impl Client {
         descriptor: &Descriptor,
         from: &Repository,
     ) -> Result<Begun, Error> {
-        match self.ask_mount(repository, &descriptor.digest, from).await {
-            Err(error) if is_mount_refusal(&error) => self.open_upload(repository, None).await,
+        match self.ask_mount(repository, descriptor, from).await {
+            Err(error) if is_mount_refusal(&error) => {
+                let lane = Weight::of(descriptor.size).lane();
+                self.open_upload(repository, None, lane).await
+            }
             answered => answered,
         }
     }
@@ -185,16 +237,19 @@ impl Client {
     async fn ask_mount(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        blob: &Descriptor,
         from: &Repository,
     ) -> Result<Begun, Error> {
-        self.open_upload(repository, Some((digest, from))).await
+        let lane = Weight::of(blob.size).lane();
+        self.open_upload(repository, Some((&blob.digest, from)), lane)
+            .await
     }
 
     async fn open_upload(
         &self,
         repository: &Repository,
         mount: Option<(&Digest, &Repository)>,
+        lane: Lane,
     ) -> Result<Begun, Error> {
         let registry = repository.registry();
         let mut path = format!("{}/blobs/uploads/", repository.path());
@@ -212,6 +267,7 @@ impl Client {
         }
         let mut call = Call::new(registry, Method::POST, path, Scope::pull_push(repository));
         call.scopes = scopes;
+        call.lane = lane;
         let answer = self.transport.send(call).await?;
         match answer.response.status() {
             StatusCode::CREATED if mount.is_some() => Ok(Begun::There),
@@ -257,13 +313,16 @@ impl Client {
         moved: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<(), RelayError> {
         let pulse = Arc::new(Pulse::new(Box::new(moved)));
+        let stop = CancellationToken::new();
+        // However this ends, whoever still holds the body gets no more of it.
+        let _stops = stop.clone().drop_guard();
         let mut reader = self.blob(from, descriptor, Lane::Held);
         if descriptor.size == 0 {
             // An empty body is never asked for its bytes, so its digest is compared here.
             reader.next().await.map_err(RelayError::Source)?;
             pulse.complete();
         }
-        let body = reqwest::Body::wrap_stream(feed(reader, Arc::clone(&pulse)));
+        let body = reqwest::Body::wrap_stream(feed(reader, Arc::clone(&pulse), stop));
         let mut location = upload.location.clone();
         location
             .query_pairs_mut()
@@ -274,46 +333,53 @@ impl Client {
             CONTENT_TYPE,
             HeaderValue::from_static("application/octet-stream"),
         );
-        call.target = Target::Url(location.clone());
+        let limit = self.transport.settings.stall_timeout;
+        let stalled = call.error(&location, 1, ErrorKind::Stalled(limit));
+        call.target = Target::Url(location);
         call.payload = Payload::Stream(body, descriptor.size);
         call.lane = Lane::Held;
-        let stalled = call.error(
-            &location,
-            1,
-            ErrorKind::Stalled(self.transport.settings.stall_timeout),
-        );
         let sent = tokio::select! {
             sent = self.transport.send(call) => sent,
-            () = pulse.stalls(self.transport.settings.stall_timeout) => Err(stalled),
+            () = pulse.stalls(limit) => Err(stalled),
         };
         if let Some(error) = pulse.take_error() {
             self.give_up(&upload).await;
             return Err(RelayError::Source(error));
         }
         let answer = sent.map_err(RelayError::Destination)?;
-        if !pulse.is_complete() {
-            let kind = ErrorKind::Protocol("it accepted a blob before it had all of it");
-            return Err(RelayError::Destination(answer.error(kind)));
+        let unheard = if !pulse.is_complete() {
+            Some("it accepted a blob before it had all of it")
+        } else if !answer.is_receipt() {
+            Some("it takes what it does not confirm")
+        } else {
+            None
+        };
+        if let Some(what) = unheard {
+            return Err(RelayError::Destination(
+                answer.error(ErrorKind::Protocol(what)),
+            ));
         }
         drop(answer);
         self.learn(repository, descriptor).await;
         Ok(())
     }
 
-    /// Learns, once per registry and only after a large blob, whether it mounts from the repository
-    /// itself: the blob just brought must then be there.
+    /// Learns, once per registry, whether it mounts from the repository itself: the blob just brought
+    /// must then be there. After a huge blob, or many others, so that it costs less than it saves.
     async fn learn(&self, repository: &Repository, descriptor: &Descriptor) {
         let host = self.transport.host(repository.registry());
-        if host.self_mount() != SelfMount::Unknown || descriptor.size < LARGE_BYTES {
+        let uploads = host.count_upload();
+        let is_worth_it = descriptor.size >= HUGE_BYTES || uploads >= UPLOADS_BEFORE_LEARNING;
+        if host.self_mount() != SelfMount::Unknown || !is_worth_it {
             return;
         }
         // Set first, so that relays that end together do not all ask.
         host.learn_self_mount(SelfMount::Ignored);
-        if let Ok(Begun::There) = self
-            .ask_mount(repository, &descriptor.digest, repository)
-            .await
-        {
-            host.learn_self_mount(SelfMount::Honoured);
+        let mount = Some((&descriptor.digest, repository));
+        match self.open_upload(repository, mount, Lane::Held).await {
+            Ok(Begun::There) => host.learn_self_mount(SelfMount::Honoured),
+            Ok(Begun::Upload(upload)) => self.give_up(&upload).await,
+            Err(error) => tracing::debug!(%error, "no mount from the repository itself"),
         }
     }
 
@@ -348,20 +414,30 @@ fn is_mount_refusal(error: &Error) -> bool {
     }
 }
 
-/// The reader as the body of a request. Its error ends the body early, so that the connection is cut.
+/// The reader as the body of a request. Its error, and the end of the relay, end the body early, so
+/// that the connection is cut.
 fn feed(
     reader: BlobReader,
     pulse: Arc<Pulse>,
-) -> impl futures::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
-    futures::stream::try_unfold((reader, pulse), async |(mut reader, pulse)| {
-        match reader.next().await {
+    stop: CancellationToken,
+) -> impl futures::Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
+    let start = (reader, pulse, stop);
+    futures::stream::try_unfold(start, async |(mut reader, pulse, stop)| {
+        pulse.reads(true);
+        let read = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(io::Error::other("the relay has ended")),
+            read = reader.next() => read,
+        };
+        pulse.reads(false);
+        match read {
             Ok(Some(piece)) => {
                 pulse.beat(piece.len());
                 // HTTP/1.1 does not ask again once Content-Length is met.
                 if reader.is_verified() {
                     pulse.complete();
                 }
-                Ok(Some((piece, (reader, pulse))))
+                Ok(Some((piece, (reader, pulse, stop))))
             }
             Ok(None) => {
                 pulse.complete();
@@ -369,7 +445,7 @@ fn feed(
             }
             Err(error) => {
                 pulse.fail(error);
-                Err(std::io::Error::other("the source failed"))
+                Err(io::Error::other("the source failed"))
             }
         }
     })
@@ -380,6 +456,8 @@ struct Pulse {
     began: Instant,
     // Milliseconds since `began` of the last sign of life.
     beat_at: AtomicU64,
+    // The destination waits for the source, which has a patience of its own.
+    reading: AtomicBool,
     complete: AtomicBool,
     error: Mutex<Option<Error>>,
     moved: Box<dyn Fn(u64) + Send + Sync>,
@@ -390,6 +468,7 @@ impl Pulse {
         Self {
             began: Instant::now(),
             beat_at: AtomicU64::new(0),
+            reading: AtomicBool::new(false),
             complete: AtomicBool::new(false),
             error: Mutex::new(None),
             moved,
@@ -400,6 +479,11 @@ impl Pulse {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat_at.store(now, Ordering::Relaxed);
         (self.moved)(u64::try_from(bytes).unwrap_or_default());
+    }
+
+    fn reads(&self, reads: bool) {
+        self.beat(0);
+        self.reading.store(reads, Ordering::Release);
     }
 
     fn complete(&self) {
@@ -422,20 +506,24 @@ impl Pulse {
             .take()
     }
 
-    /// Returns once no byte has passed for `limit`, or, when all have, no answer came for much longer.
+    /// Returns once the destination took no byte for `limit` although it could have one, or, when it
+    /// has all, gave no answer for much longer.
     async fn stalls(&self, limit: Duration) {
         loop {
             let patience = if self.is_complete() {
-                limit * COMMIT_PATIENCE
+                limit.saturating_mul(COMMIT_PATIENCE)
             } else {
                 limit
             };
             let beat = Duration::from_millis(self.beat_at.load(Ordering::Relaxed));
-            let until = self.began + beat + patience;
-            if until <= Instant::now() {
+            let left = (beat + patience).saturating_sub(self.began.elapsed());
+            if !left.is_zero() {
+                tokio::time::sleep(left).await;
+            } else if self.reading.load(Ordering::Acquire) {
+                tokio::time::sleep(patience).await;
+            } else {
                 return;
             }
-            tokio::time::sleep_until(until).await;
         }
     }
 }

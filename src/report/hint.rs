@@ -39,6 +39,9 @@ pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
             ),
         }),
         Kind::Conflict => Some(conflict(failure.stage)),
+        Kind::Unsupported if failure.stage == Stage::Verify => Some(
+            "`--insecure-policy` honours no policy; see whether that is what you want".to_owned(),
+        ),
         Kind::Unsupported => Some(
             "it cannot be copied without changing it: build or push it again as OCI or Docker \
              schema 2, or take the line out"

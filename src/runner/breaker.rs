@@ -1,6 +1,7 @@
 //! Registries that refuse everything: found before the first job, or on the way.
 
 use std::collections::{BTreeSet, HashMap};
+use std::iter;
 use std::num::NonZeroUsize;
 
 use futures::stream::{self, StreamExt as _};
@@ -9,7 +10,7 @@ use crate::event::{Failure, Kind, Outcome, Side, Stage};
 use crate::oci::Registry;
 use crate::plan::{Job, Plan};
 
-use super::Work;
+use super::{Work, unless_panicked};
 
 /// Failures in a row, without any success, after which a registry counts as gone; never fewer, so
 /// that a few bad images at the head of a list do not end it.
@@ -75,13 +76,8 @@ impl Breaker {
         *count += 1;
         if *count >= self.limit && !self.refused.contains_key(registry) {
             let cause = format!("{count} images in a row could not reach `{registry}`");
-            let mut gone = Failure::because(Stage::Run, failure.side, failure.kind, &cause);
-            gone.causes = gone
-                .causes
-                .iter()
-                .chain(failure.causes.iter())
-                .cloned()
-                .collect();
+            let causes = iter::once(cause).chain(failure.causes.iter().cloned());
+            let gone = Failure::chain(Stage::Run, failure.side, failure.kind, causes);
             self.refused.insert(registry.clone(), gone);
         }
     }
@@ -96,7 +92,10 @@ pub(super) async fn preflight<W: Work>(
     let mut registries: BTreeSet<&Registry> = plan.source_registries().into_keys().collect();
     registries.extend(plan.destination_registries().into_keys());
     stream::iter(registries)
-        .map(async |registry| (registry, work.preflight(registry).await))
+        .map(async |registry| {
+            let tried = unless_panicked(work.preflight(registry)).await;
+            (registry, tried)
+        })
         .buffer_unordered(at_once.get())
         .filter_map(async |(registry, tried)| Some((registry.clone(), tried.err()?)))
         .collect()

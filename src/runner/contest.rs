@@ -1,22 +1,26 @@
 //! Several lines with different sources for one destination: their digests decide.
 
+use std::iter;
 use std::num::NonZeroUsize;
 
 use futures::stream::{self, StreamExt as _};
 
-use crate::event::{Failure, Kind, Outcome, Side, Stage};
+use crate::event::{CAUSES_MAX, Failure, Kind, Outcome, Side, Stage};
 use crate::oci::Digest;
 use crate::plan::{Job, JobId, Plan};
 
-use super::Work;
+use super::breaker::Breaker;
+use super::{Work, unless_panicked};
 
 /// The outcomes of contested jobs that do not run.
 ///
 /// Where all sources mean one digest, the first job runs and the others repeat it. Where two differ,
-/// or one could not be asked, all fail by name; one that is not there fails alone.
+/// or one could not be asked, all fail by name; one that is not there fails alone. What a registry of
+/// `breaker` would refuse is not asked.
 pub(super) async fn settle<W: Work>(
     work: &W,
     plan: &Plan,
+    breaker: &Breaker,
     at_once: NonZeroUsize,
 ) -> Vec<(JobId, Outcome)> {
     stream::iter(plan.contests())
@@ -24,69 +28,81 @@ pub(super) async fn settle<W: Work>(
             let jobs: Vec<&Job> = group.iter().filter_map(|id| plan.job(*id)).collect();
             let mut asked = Vec::with_capacity(jobs.len());
             for job in jobs {
-                asked.push((job, work.digest(job).await));
+                let answer = match breaker.refusal(job) {
+                    Some(refusal) => Err(Outcome::NotTried(refusal)),
+                    None => unless_panicked(work.digest(job))
+                        .await
+                        .map_err(Outcome::Failed),
+                };
+                asked.push((job, answer));
             }
-            judge(&asked)
+            judge(asked)
         })
         .buffer_unordered(at_once.get())
         .concat()
         .await
 }
 
-fn judge(asked: &[(&Job, Result<Digest, Failure>)]) -> Vec<(JobId, Outcome)> {
+fn judge(asked: Vec<(&Job, Result<Digest, Outcome>)>) -> Vec<(JobId, Outcome)> {
     let mut outcomes = Vec::new();
-    let mut there: Vec<(&Job, Option<Digest>)> = Vec::new();
+    let mut there: Vec<(&Job, Digest)> = Vec::new();
+    let mut unknown = None;
     for (job, answer) in asked {
-        match answer {
-            Err(failure) if failure.kind == Kind::NotFound => {
-                outcomes.push((job.id, Outcome::Failed(failure.clone())));
+        let outcome = match answer {
+            Ok(digest) => {
+                there.push((job, digest));
+                continue;
             }
-            Err(_) => there.push((job, None)),
-            Ok(digest) => there.push((job, Some(*digest))),
+            Err(outcome) => outcome,
+        };
+        let is_missing =
+            matches!(&outcome, Outcome::Failed(failure) if failure.kind == Kind::NotFound);
+        if !is_missing && unknown.is_none() {
+            unknown = outcome.failure().map(|why| (job, why.clone()));
         }
+        outcomes.push((job.id, outcome));
     }
     let Some((first, digest)) = there.first().copied() else {
         return outcomes;
     };
-    let agree = there
-        .iter()
-        .all(|(_, other)| other.is_some() && *other == digest);
-    if there.len() == 1 {
-        return outcomes;
-    }
+    let agree = there.iter().all(|(_, other)| *other == digest);
     for (job, _) in &there {
-        if agree && job.id == first.id {
-            continue;
-        }
-        let outcome = if agree {
-            Outcome::Duplicate { of: first.id }
-        } else {
-            Outcome::Failed(conflict(job, &there))
+        let outcome = match &unknown {
+            _ if !agree => Outcome::Failed(conflict(job, &there)),
+            Some((other, why)) => Outcome::Failed(incomparable(other, why)),
+            None if job.id == first.id => continue,
+            None => Outcome::Duplicate { of: first.id },
         };
         outcomes.push((job.id, outcome));
     }
     outcomes
 }
 
-fn conflict(job: &Job, there: &[(&Job, Option<Digest>)]) -> Failure {
-    let others: Vec<String> = there
-        .iter()
-        .map(|(other, digest)| {
-            let digest = digest.map_or_else(
-                || "a digest that could not be asked".to_owned(),
-                |digest| digest.to_string(),
-            );
-            let line = &other.line;
-            format!(
-                "{}:{} brings `{}` ({digest})",
-                line.file, line.number, other.source
-            )
-        })
-        .collect();
-    let cause = format!(
-        "different images are wanted at `{}`: {}",
-        job.destination,
-        others.join("; ")
+/// The failure of `job`, which wants one of several images at its destination.
+fn conflict(job: &Job, there: &[(&Job, Digest)]) -> Failure {
+    /// How many lines are named; the causes hold what is wrong and how many lines there are more too.
+    const NAMED_MAX: usize = CAUSES_MAX - 2;
+    let head = format!("different images are wanted at `{}`", job.destination);
+    // The line itself comes first, so that it is named whatever does not fit.
+    let own = there.iter().filter(|(other, _)| other.id == job.id);
+    let others = there.iter().filter(|(other, _)| other.id != job.id);
+    let named = own
+        .chain(others)
+        .take(NAMED_MAX)
+        .map(|(other, digest)| format!("{} brings `{}` ({digest})", other.line, other.source));
+    let rest = there.len().saturating_sub(NAMED_MAX);
+    let more = (rest > 0).then(|| format!("lines like these: {rest} more"));
+    let causes = iter::once(head).chain(named).chain(more);
+    Failure::chain(Stage::Plan, Some(Side::Destination), Kind::Conflict, causes)
+}
+
+/// The failure of a job that cannot be compared with `other`, and why.
+fn incomparable(other: &Job, why: &Failure) -> Failure {
+    let head = format!(
+        "{} wants `{}` at `{}` too, and could not be compared",
+        other.line, other.source, other.destination
     );
-    Failure::because(Stage::Plan, Some(Side::Destination), Kind::Conflict, &cause)
+    let causes = iter::once(head).chain(why.causes.iter().cloned());
+    // Of no side: it is the other line's source that gave no answer.
+    Failure::chain(Stage::Plan, None, why.kind, causes)
 }

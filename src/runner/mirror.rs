@@ -7,6 +7,7 @@ use crate::event::{Failure, Kind, Note, Outcome, Side, Stage};
 use crate::oci::{Digest, Registry};
 use crate::pace::Pace;
 use crate::plan::{Job, JobId};
+use crate::registry::Access;
 use crate::transfer::{Engine, Options, Watch, kind_of};
 
 use super::Work;
@@ -52,7 +53,7 @@ impl Work for Mirror {
         let asked = self
             .engine
             .client()
-            .resolve(&source.repository, &source.identifier())
+            .resolve(&source.repository, &source.identifier(), Access::Pull)
             .await;
         let side = Some(Side::Source);
         match asked {

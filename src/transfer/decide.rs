@@ -4,7 +4,7 @@ use crate::event::{Changed, Copied, Note, Outcome, Side, Stage, Tally};
 use crate::oci::{
     Digest, Identifier, Manifest, Pinned, Platform, Reference, Repository, View, merged, selected,
 };
-use crate::registry::Resolved;
+use crate::registry::{Access, Resolved};
 
 use super::error::{Cause, Error, Subject};
 use super::{Before, Engine, IndexMode, OnExisting, Options, Overwrite, Wanted, Watch};
@@ -33,7 +33,9 @@ impl Decision<'_> {
     pub(super) async fn decide(&self) -> Result<Decided, Error> {
         let _work = self.watch.pace.work();
         let there = self.resolve(Side::Destination).await?;
-        let is_whole = self.options.selection.is_all() || self.destination.tag.is_none();
+        let has_tag = self.destination.tag.is_some();
+        let merges = has_tag && self.options.index == IndexMode::Merge;
+        let is_whole = !has_tag || self.options.selection.is_all();
         // Without a destination a HEAD at the source would tell nothing that the GET does not.
         let known = match (&self.source.digest, &there) {
             (Some(digest), _) => Some(*digest),
@@ -50,7 +52,7 @@ impl Decision<'_> {
                     self.up_to_date(there, digest, None),
                 )));
             }
-            if let Some(outcome) = self.existing(there, digest)? {
+            if !merges && let Some(outcome) = self.existing(there, digest)? {
                 return Ok(Decided::Ended(Box::new(outcome)));
             }
         }
@@ -62,8 +64,8 @@ impl Decision<'_> {
             .pull(Side::Source, &self.source.repository, &identifier)
             .await?;
         (self.watch.note)(Note::Resolved(root.digest()));
-        let wanted = if is_whole {
-            if self.destination.tag.is_none() && !self.options.selection.is_all() {
+        let wanted = if is_whole && !merges {
+            if !has_tag && !self.options.selection.is_all() {
                 (self.watch.note)(Note::remark(
                     "a line without a tag keeps its digest, so all platforms are copied",
                 ));
@@ -98,6 +100,7 @@ impl Decision<'_> {
     /// The part of `root` that is wanted, and what shall stand for it.
     async fn select(&self, root: Manifest, there: Option<&Resolved>) -> Result<Wanted, Error> {
         let selection = &self.options.selection;
+        let merges = self.options.index == IndexMode::Merge;
         let Some(index) = root.as_index() else {
             let platforms = self
                 .platforms(Side::Source, &self.source.repository, &root)
@@ -108,12 +111,16 @@ impl Decision<'_> {
             {
                 return Err(self.no_platform(&platforms));
             }
+            if merges {
+                self.guard(there, &platforms, &platforms, root.digest())
+                    .await?;
+            }
             return Ok(whole(root));
         };
         let Some(positions) = selection.choose(&index.manifests) else {
             return Err(self.no_platform(&known_platforms(&root)));
         };
-        if positions.len() == index.manifests.len() {
+        if !merges && positions.len() == index.manifests.len() {
             return Ok(whole(root));
         }
         let source = root.digest();
@@ -127,7 +134,7 @@ impl Decision<'_> {
             IndexMode::Sparse => (root, None),
             IndexMode::Rewrite => {
                 let part = selected(&root, &positions).map_err(document)?;
-                self.guard(there, &root, &part).await?;
+                self.guard_index(there, &root, &part).await?;
                 (part, Some(Changed::Selected))
             }
             IndexMode::Merge => match self.pull_there(there).await? {
@@ -137,7 +144,7 @@ impl Decision<'_> {
                 }
                 _ => {
                     let part = selected(&root, &positions).map_err(document)?;
-                    self.guard(there, &root, &part).await?;
+                    self.guard_index(there, &root, &part).await?;
                     (part, Some(Changed::Selected))
                 }
             },
@@ -151,16 +158,27 @@ impl Decision<'_> {
     }
 
     /// Refuses a new index that would take away a platform that the destination has and the source
-    /// still has.
-    async fn guard(
+    /// still has; or any, where what the destination has was to be joined.
+    async fn guard_index(
         &self,
         there: Option<&Resolved>,
         root: &Manifest,
         part: &Manifest,
     ) -> Result<(), Error> {
+        let (all, kept) = (known_platforms(root), known_platforms(part));
+        self.guard(there, &all, &kept, part.digest()).await
+    }
+
+    async fn guard(
+        &self,
+        there: Option<&Resolved>,
+        all: &[Platform],
+        kept: &[Platform],
+        new: Digest,
+    ) -> Result<(), Error> {
         if self.options.overwrite == Overwrite::Allowed
             || self.options.on_existing != OnExisting::Replace
-            || there.is_none_or(|there| there.digest == part.digest())
+            || there.is_none_or(|there| there.digest == new)
         {
             return Ok(());
         }
@@ -169,11 +187,11 @@ impl Decision<'_> {
         };
         let repository = &self.destination.repository;
         let old = self.platforms(Side::Destination, repository, &old).await?;
-        let (all, kept) = (known_platforms(root), known_platforms(part));
         let among = |list: &[Platform], one: &Platform| list.iter().any(|other| other.is_same(one));
+        let joins = self.options.index == IndexMode::Merge;
         let lost: Vec<Platform> = old
             .into_iter()
-            .filter(|platform| among(&all, platform) && !among(&kept, platform))
+            .filter(|platform| (joins || among(all, platform)) && !among(kept, platform))
             .collect();
         if lost.is_empty() {
             return Ok(());
@@ -182,13 +200,17 @@ impl Decision<'_> {
         Err(self.error(Side::Destination, Stage::Transfer, Cause::Loss { lost }))
     }
 
+    /// What the destination has; `None` also for what no index could be joined with or lose anything
+    /// to, such as schema 1.
     async fn pull_there(&self, there: Option<&Resolved>) -> Result<Option<Manifest>, Error> {
         let Some(there) = there else { return Ok(None) };
         let identifier = Identifier::Digest(there.digest);
         let repository = &self.destination.repository;
-        self.pull(Side::Destination, repository, &identifier)
-            .await
-            .map(Some)
+        match self.pull(Side::Destination, repository, &identifier).await {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) if error.is_document() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the destination has all these manifests.
@@ -196,7 +218,11 @@ impl Decision<'_> {
         let repository = &self.destination.repository;
         for digest in digests {
             let identifier = Identifier::Digest(*digest);
-            let found = self.engine.client.resolve(repository, &identifier).await;
+            let found = self
+                .engine
+                .client
+                .resolve(repository, &identifier, Access::PullPush)
+                .await;
             let found = found
                 .map_err(|error| self.error(Side::Destination, Stage::Resolve, error.into()))?;
             if found.is_none() {
@@ -259,7 +285,11 @@ impl Decision<'_> {
             Side::Source => (&self.source.repository, self.source.identifier()),
             Side::Destination => (&self.destination.repository, self.destination.identifier()),
         };
-        let found = self.engine.client.resolve(repository, &identifier).await;
+        let found = self
+            .engine
+            .client
+            .resolve(repository, &identifier, access(side))
+            .await;
         found.map_err(|error| self.error(side, Stage::Resolve, error.into()))
     }
 
@@ -272,7 +302,7 @@ impl Decision<'_> {
         let pulled = self
             .engine
             .client
-            .pull_manifest(repository, identifier)
+            .pull_manifest(repository, identifier, access(side))
             .await;
         pulled.map_err(|error| self.error(side, Stage::Resolve, error.into()))
     }
@@ -329,6 +359,14 @@ impl Decision<'_> {
             subject: Subject::Image(Box::new(image.clone())),
             cause,
         }
+    }
+}
+
+/// A destination is asked with the token that writing will need too.
+const fn access(side: Side) -> Access {
+    match side {
+        Side::Source => Access::Pull,
+        Side::Destination => Access::PullPush,
     }
 }
 

@@ -107,6 +107,20 @@ impl Error {
         Failure::new(self.stage, Some(self.side), self.kind(), self)
     }
 
+    /// Whether a registry brought a document that cannot be used.
+    pub(super) fn is_document(&self) -> bool {
+        match &self.cause {
+            Cause::Registry(error) => matches!(error.kind, ErrorKind::Document(_)),
+            Cause::Document(_)
+            | Cause::Absent
+            | Cause::Platform { .. }
+            | Cause::Exists { .. }
+            | Cause::Loss { .. }
+            | Cause::Limit(_)
+            | Cause::Disagrees { .. } => false,
+        }
+    }
+
     /// Its kind, for the reports.
     pub fn kind(&self) -> Kind {
         match &self.cause {
@@ -126,9 +140,10 @@ pub const fn kind_of(error: &ErrorKind) -> Kind {
         ErrorKind::NotFound(_) => Kind::NotFound,
         ErrorKind::Unauthorized(_) => Kind::Unauthorized,
         ErrorKind::RateLimited(_) => Kind::RateLimited,
-        ErrorKind::Server(_) | ErrorKind::Network(_) | ErrorKind::Protocol(_) => Kind::Network,
+        ErrorKind::Server(_) | ErrorKind::Network(_) => Kind::Network,
         ErrorKind::Conflict(_) => Kind::Conflict,
-        ErrorKind::Refused(_) | ErrorKind::Untrusted(_) => Kind::Refused,
+        // An answer that no registry gives will not be another one later.
+        ErrorKind::Refused(_) | ErrorKind::Protocol(_) | ErrorKind::Untrusted(_) => Kind::Refused,
         ErrorKind::Stalled(_) => Kind::Timeout,
         ErrorKind::Integrity(_) => Kind::Integrity,
         ErrorKind::Document(error) => kind_of_document(error),

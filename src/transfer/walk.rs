@@ -12,13 +12,13 @@ use crate::flight::Role;
 use crate::oci::{
     Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, Pinned, Repository, View,
 };
-use crate::registry::{self, Access, Begun, ErrorKind, RelayError};
+use crate::registry::{self, Access, Begun, ErrorKind, RelayError, Weight};
 
 use super::error::{Cause, Error, Subject};
-use super::{Before, Engine, Wanted, Watch};
+use super::{Before, Engine, Thing, Wanted, Watch};
 
 /// Levels of indexes that are followed; real images have one, some artifacts two.
-const DEPTH_MAX: usize = 8;
+const DEPTH_MAX: usize = 4;
 /// Manifests of one image at most: a hostile index could name tens of thousands.
 const MANIFESTS_MAX: u64 = 10_000;
 /// Children, and blobs of one manifest, under way at once; requests are bounded per registry.
@@ -117,9 +117,11 @@ impl<'a> Walk<'a> {
             View::Index(index) => {
                 let wanted =
                     |entry: &&Descriptor| only.is_none_or(|only| only.contains(&entry.digest));
+                // Indexes in indexes go one by one, or each level would multiply what is held.
+                let at_once = if depth == 0 { CHILDREN_AT_ONCE } else { 1 };
                 stream::iter(index.manifests.iter().filter(wanted))
                     .map(Ok)
-                    .try_for_each_concurrent(CHILDREN_AT_ONCE, |entry| self.child(entry, depth + 1))
+                    .try_for_each_concurrent(at_once, |entry| self.child(entry, depth + 1))
                     .await
             }
             View::Image(image) => {
@@ -144,12 +146,12 @@ impl<'a> Walk<'a> {
         async move {
             let at_source = |cause| self.manifest_error(Side::Source, entry, cause);
             if depth > DEPTH_MAX {
-                return Err(at_source(Cause::Limit("8 levels of indexes")));
+                return Err(at_source(Cause::Limit("4 levels of indexes")));
             }
             if self.seen.fetch_add(1, Ordering::Relaxed) >= MANIFESTS_MAX {
                 return Err(at_source(Cause::Limit("10,000 manifests")));
             }
-            let key = (self.destination.clone(), entry.digest);
+            let key = (self.destination.clone(), Thing::Manifest, entry.digest);
             let waiting = |begins| self.watch.pace.waiting(begins);
             self.engine
                 .present
@@ -167,14 +169,14 @@ impl<'a> Walk<'a> {
         if entry.size > limit {
             return Err(at(Side::Source)(Cause::Limit("4 MiB in one manifest")));
         }
-        let manifest = {
+        let (manifest, leaf) = {
             let _work = self.watch.pace.work();
             if self.before == Before::Something {
                 // A registry that has a manifest has all below it.
                 let found = self
                     .engine
                     .client
-                    .resolve(self.destination, &identifier)
+                    .resolve(self.destination, &identifier, Access::PullPush)
                     .await;
                 if found
                     .map_err(|error| at(Side::Destination)(error.into()))?
@@ -183,12 +185,17 @@ impl<'a> Walk<'a> {
                     return Ok(());
                 }
             }
+            // Held while the blobs come; the semaphore is never closed.
+            let leaf = self.engine.leaves.acquire().await.ok();
             let pulled = self
                 .engine
                 .client
-                .pull_manifest(self.source, &identifier)
+                .pull_manifest(self.source, &identifier, Access::Pull)
                 .await;
-            pulled.map_err(|error| at(Side::Source)(error.into()))?
+            let manifest = pulled.map_err(|error| at(Side::Source)(error.into()))?;
+            // An index waits for leaves, so it must not be one.
+            let leaf = leaf.filter(|_| manifest.as_index().is_none());
+            (manifest, leaf)
         };
         if manifest.size() != entry.size || *manifest.media_type() != entry.media_type {
             return Err(at(Side::Source)(Cause::Disagrees {
@@ -197,6 +204,7 @@ impl<'a> Walk<'a> {
             }));
         }
         self.bring_below(&manifest, None, depth).await?;
+        drop(leaf);
         self.push(&identifier, &manifest).await
     }
 
@@ -222,7 +230,7 @@ impl<'a> Walk<'a> {
 
     /// Brings a blob, once per run and repository.
     async fn blob(&self, blob: &Descriptor) -> Result<(), Error> {
-        let key = (self.destination.clone(), blob.digest);
+        let key = (self.destination.clone(), Thing::Blob, blob.digest);
         let waiting = |begins| self.watch.pace.waiting(begins);
         self.engine.meter.expect(blob.size);
         let brought = self
@@ -315,7 +323,10 @@ impl<'a> Walk<'a> {
             };
             let again = match &error.kind {
                 // A token may have ended on the way; the client has dropped it by now.
-                ErrorKind::Unauthorized(_) => !std::mem::replace(&mut refreshed, true),
+                ErrorKind::Unauthorized(words) => {
+                    words.status == StatusCode::UNAUTHORIZED
+                        && !std::mem::replace(&mut refreshed, true)
+                }
                 // The session is gone: the registry was restarted, or lost the upload.
                 ErrorKind::NotFound(_) => true,
                 ErrorKind::Refused(words) => words.status == StatusCode::RANGE_NOT_SATISFIABLE,
@@ -335,7 +346,8 @@ impl<'a> Walk<'a> {
                 return Err(self.blob_error(Side::Destination, blob, error.into()));
             }
             tracing::debug!(digest = %blob.digest, attempt, %error, "beginning an upload anew");
-            tokio::time::sleep(retry.pause_after(attempt)).await;
+            let pause = error.wait.unwrap_or_else(|| retry.pause_after(attempt));
+            tokio::time::sleep(pause).await;
             attempt += 1;
         }
     }
@@ -347,6 +359,12 @@ impl<'a> Walk<'a> {
     ) -> Result<Brought, Trouble> {
         let client = &self.engine.client;
         let opening = |error| Trouble::Opening(Box::new(error));
+        let (from, to) = (self.source.registry(), self.destination.registry());
+        let weight = Weight::of(blob.size);
+        let early = match weight {
+            Weight::Large => Some(client.lanes(from, to, weight).await),
+            Weight::Small => None,
+        };
         let upload = match home {
             Some(home) => match client.mount(self.destination, blob, home).await {
                 Ok(Begun::There) => return Ok(Brought::Mounted),
@@ -359,13 +377,10 @@ impl<'a> Walk<'a> {
                 Err(error) => return Err(opening(error)),
             },
         };
-        let _lanes = client
-            .lanes(
-                self.source.registry(),
-                self.destination.registry(),
-                blob.size,
-            )
-            .await;
+        let _lanes = match early {
+            Some(lanes) => lanes,
+            None => client.lanes(from, to, weight).await,
+        };
         let _moving = self.engine.meter.begin_blob();
         let meter = Arc::clone(&self.engine.meter);
         let relayed = client
