@@ -13,13 +13,16 @@ mod walk;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 pub use error::{Cause, Error, Subject, kind_of};
 
 use crate::event::{Changed, Copied, Meter, Note, Outcome, Stage};
 use crate::flight::Flight;
-use crate::oci::{Digest, Manifest, Pinned, PlatformSelection, Reference, Registry, Repository};
+use crate::oci::{
+    Digest, Manifest, Pinned, PlatformSelection, Reference, Registry, Repository, View,
+};
 use crate::pace::Pace;
 use crate::registry::Client;
 
@@ -159,13 +162,14 @@ impl Engine {
             decide::Decided::Copy(wanted, before) => (wanted, before),
         };
         (watch.note)(Note::Entered(Stage::Transfer));
-        let walk = walk::Walk::new(
+        let mut walk = walk::Walk::new(
             self,
             &source.repository,
             &destination.repository,
             before,
             watch,
         );
+        walk.known = wanted.config_blob();
         walk.bring_root(&wanted, &destination.identifier()).await?;
         Ok(Outcome::Copied(Copied {
             image: Pinned {
@@ -184,11 +188,23 @@ impl Engine {
 struct Wanted {
     /// What stands under the tag.
     manifest: Manifest,
+    /// Its config, where that had to be read before.
+    config: Option<Bytes>,
     /// Which of its entries are brought, by digest; `None` for all of them.
     only: Option<Vec<Digest>>,
     /// The digest of the source.
     source: Digest,
     changed: Option<Changed>,
+}
+
+impl Wanted {
+    /// The config as a blob that need not be read again.
+    fn config_blob(&self) -> Option<(Digest, Bytes)> {
+        let View::Image(image) = self.manifest.view() else {
+            return None;
+        };
+        Some((image.config.as_ref()?.digest, self.config.clone()?))
+    }
 }
 
 /// Whether something stood at the destination before: then much of the image may be there.

@@ -25,6 +25,7 @@ pub(super) struct Host {
     challenge: Mutex<Option<Challenge>>,
     self_mount: AtomicU8,
     uploads: AtomicU64,
+    learns: AtomicBool,
 }
 
 /// Whether a registry answers a mount of a blob from the repository it is already in.
@@ -48,6 +49,7 @@ impl Default for Host {
             challenge: Mutex::new(None),
             self_mount: AtomicU8::new(0),
             uploads: AtomicU64::new(0),
+            learns: AtomicBool::new(false),
         }
     }
 }
@@ -102,6 +104,11 @@ impl Host {
     /// Counts a finished upload, and says how many there were with it.
     pub(super) fn count_upload(&self) -> u64 {
         self.uploads.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether the caller is the one to learn whether it mounts from the repository itself.
+    pub(super) fn begins_to_learn(&self) -> bool {
+        !self.learns.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn self_mount(&self) -> SelfMount {

@@ -1,23 +1,15 @@
-//! Bringing a blob to a registry: mount it, or relay it from where it is.
+//! Asking a registry for a blob: it has it, mounts it, or opens an upload session for it.
 
 use std::fmt;
-use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderValue, Method, StatusCode};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use http::header::LOCATION;
+use http::{Method, StatusCode};
 use url::Url;
 
 use crate::oci::{Descriptor, Digest, Registry, Repository};
 
 use super::auth::{Access, Scope};
-use super::blob::BlobReader;
-use super::call::{Call, Lane, Payload, Redirects, Target};
+use super::call::{Call, Lane, Redirects};
 use super::client::Client;
 use super::error::{Error, ErrorKind};
 use super::host::SelfMount;
@@ -28,13 +20,7 @@ use super::place::{check_place, shown};
 const LARGE_BYTES: u64 = 1024 * 1024;
 /// While it is not known whether a registry answers a mount from the very same repository, blobs of
 /// this size and more are asked for by HEAD, in bytes: sending one for nothing costs more.
-const HUGE_BYTES: u64 = 16 * 1024 * 1024;
-/// After this many uploads without an answer that tells, one mount more is asked to learn it; below
-/// it, learning would cost more than it saves.
-const UPLOADS_BEFORE_LEARNING: u64 = 32;
-/// A destination may take this many times the stall timeout to commit a blob that it has in full:
-/// object stores copy large ones before they answer.
-const COMMIT_PATIENCE: u32 = 5;
+pub(super) const HUGE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What a destination answers to the wish for a blob.
 #[derive(Debug)]
@@ -47,8 +33,8 @@ pub enum Begun {
 
 /// An upload session. It is invisible until it is finished, and expires by itself if it never is.
 pub struct Upload {
-    repository: Repository,
-    location: Url,
+    pub(super) repository: Repository,
+    pub(super) location: Url,
 }
 
 // By hand: the query of the location may hold what authorizes it.
@@ -97,17 +83,6 @@ impl Weight {
             Self::Large => Lane::Held,
         }
     }
-}
-
-/// Which side a relay failed on.
-#[derive(Debug, thiserror::Error)]
-pub enum RelayError {
-    /// Reading failed.
-    #[error(transparent)]
-    Source(Error),
-    /// Writing failed.
-    #[error(transparent)]
-    Destination(Error),
 }
 
 impl Client {
@@ -245,7 +220,7 @@ impl Client {
             .await
     }
 
-    async fn open_upload(
+    pub(super) async fn open_upload(
         &self,
         repository: &Repository,
         mount: Option<(&Digest, &Repository)>,
@@ -292,110 +267,6 @@ impl Client {
             ))),
         }
     }
-
-    /// Relays a blob from `from` into `upload`: one GET, one PUT, no disk, no more than a few pieces
-    /// in memory. `moved` is told of every piece, in bytes, as it passes.
-    ///
-    /// The caller holds [`Lanes`] for both sides.
-    ///
-    /// # Errors
-    ///
-    /// With the side that failed. The session is given up; the blob is not there.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it cuts both connections before the last bytes were sent, so that nothing completes.
-    pub async fn relay(
-        &self,
-        upload: Upload,
-        from: &Repository,
-        descriptor: &Descriptor,
-        moved: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<(), RelayError> {
-        let pulse = Arc::new(Pulse::new(Box::new(moved)));
-        let stop = CancellationToken::new();
-        // However this ends, whoever still holds the body gets no more of it.
-        let _stops = stop.clone().drop_guard();
-        let mut reader = self.blob(from, descriptor, Lane::Held);
-        if descriptor.size == 0 {
-            // An empty body is never asked for its bytes, so its digest is compared here.
-            reader.next().await.map_err(RelayError::Source)?;
-            pulse.complete();
-        }
-        let body = reqwest::Body::wrap_stream(feed(reader, Arc::clone(&pulse), stop));
-        let mut location = upload.location.clone();
-        location
-            .query_pairs_mut()
-            .append_pair("digest", &descriptor.digest.to_string());
-        let repository = &upload.repository;
-        let scope = Scope::pull_push(repository);
-        let mut call = Call::new(repository.registry(), Method::PUT, String::new(), scope).header(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/octet-stream"),
-        );
-        let limit = self.transport.settings.stall_timeout;
-        let stalled = call.error(&location, 1, ErrorKind::Stalled(limit));
-        call.target = Target::Url(location);
-        call.payload = Payload::Stream(body, descriptor.size);
-        call.lane = Lane::Held;
-        let sent = tokio::select! {
-            sent = self.transport.send(call) => sent,
-            () = pulse.stalls(limit) => Err(stalled),
-        };
-        if let Some(error) = pulse.take_error() {
-            self.give_up(&upload).await;
-            return Err(RelayError::Source(error));
-        }
-        let answer = sent.map_err(RelayError::Destination)?;
-        let unheard = if !pulse.is_complete() {
-            Some("it accepted a blob before it had all of it")
-        } else if !answer.is_receipt() {
-            Some("it takes what it does not confirm")
-        } else {
-            None
-        };
-        if let Some(what) = unheard {
-            return Err(RelayError::Destination(
-                answer.error(ErrorKind::Protocol(what)),
-            ));
-        }
-        drop(answer);
-        self.learn(repository, descriptor).await;
-        Ok(())
-    }
-
-    /// Learns, once per registry, whether it mounts from the repository itself: the blob just brought
-    /// must then be there. After a huge blob, or many others, so that it costs less than it saves.
-    async fn learn(&self, repository: &Repository, descriptor: &Descriptor) {
-        let host = self.transport.host(repository.registry());
-        let uploads = host.count_upload();
-        let is_worth_it = descriptor.size >= HUGE_BYTES || uploads >= UPLOADS_BEFORE_LEARNING;
-        if host.self_mount() != SelfMount::Unknown || !is_worth_it {
-            return;
-        }
-        // Set first, so that relays that end together do not all ask.
-        host.learn_self_mount(SelfMount::Ignored);
-        let mount = Some((&descriptor.digest, repository));
-        match self.open_upload(repository, mount, Lane::Held).await {
-            Ok(Begun::There) => host.learn_self_mount(SelfMount::Honoured),
-            Ok(Begun::Upload(upload)) => self.give_up(&upload).await,
-            Err(error) => tracing::debug!(%error, "no mount from the repository itself"),
-        }
-    }
-
-    /// Tells the registry that nothing more comes; if that fails, the session expires by itself.
-    async fn give_up(&self, upload: &Upload) {
-        let scope = Scope::pull_push(&upload.repository);
-        let registry = upload.repository.registry();
-        let mut call = Call::new(registry, Method::DELETE, String::new(), scope);
-        call.target = Target::Url(upload.location.clone());
-        call.lane = Lane::Held;
-        let asked = tokio::time::timeout(Duration::from_secs(2), self.transport.send(call)).await;
-        tracing::debug!(
-            done = asked.is_ok_and(|answer| answer.is_ok()),
-            "gave up an upload"
-        );
-    }
 }
 
 /// Whether a registry refused to mount, rather than the whole request for other reasons.
@@ -411,119 +282,5 @@ fn is_mount_refusal(error: &Error) -> bool {
         | ErrorKind::Document(_)
         | ErrorKind::Protocol(_)
         | ErrorKind::Untrusted(_) => false,
-    }
-}
-
-/// The reader as the body of a request. Its error, and the end of the relay, end the body early, so
-/// that the connection is cut.
-fn feed(
-    reader: BlobReader,
-    pulse: Arc<Pulse>,
-    stop: CancellationToken,
-) -> impl futures::Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
-    let start = (reader, pulse, stop);
-    futures::stream::try_unfold(start, async |(mut reader, pulse, stop)| {
-        pulse.reads(true);
-        let read = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(io::Error::other("the relay has ended")),
-            read = reader.next() => read,
-        };
-        pulse.reads(false);
-        match read {
-            Ok(Some(piece)) => {
-                pulse.beat(piece.len());
-                // HTTP/1.1 does not ask again once Content-Length is met.
-                if reader.is_verified() {
-                    pulse.complete();
-                }
-                Ok(Some((piece, (reader, pulse, stop))))
-            }
-            Ok(None) => {
-                pulse.complete();
-                Ok(None)
-            }
-            Err(error) => {
-                pulse.fail(error);
-                Err(io::Error::other("the source failed"))
-            }
-        }
-    })
-}
-
-/// What the two ends of a relay know of each other.
-struct Pulse {
-    began: Instant,
-    // Milliseconds since `began` of the last sign of life.
-    beat_at: AtomicU64,
-    // The destination waits for the source, which has a patience of its own.
-    reading: AtomicBool,
-    complete: AtomicBool,
-    error: Mutex<Option<Error>>,
-    moved: Box<dyn Fn(u64) + Send + Sync>,
-}
-
-impl Pulse {
-    fn new(moved: Box<dyn Fn(u64) + Send + Sync>) -> Self {
-        Self {
-            began: Instant::now(),
-            beat_at: AtomicU64::new(0),
-            reading: AtomicBool::new(false),
-            complete: AtomicBool::new(false),
-            error: Mutex::new(None),
-            moved,
-        }
-    }
-
-    fn beat(&self, bytes: usize) {
-        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.beat_at.store(now, Ordering::Relaxed);
-        (self.moved)(u64::try_from(bytes).unwrap_or_default());
-    }
-
-    fn reads(&self, reads: bool) {
-        self.beat(0);
-        self.reading.store(reads, Ordering::Release);
-    }
-
-    fn complete(&self) {
-        self.beat(0);
-        self.complete.store(true, Ordering::Release);
-    }
-
-    fn is_complete(&self) -> bool {
-        self.complete.load(Ordering::Acquire)
-    }
-
-    fn fail(&self, error: Error) {
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-    }
-
-    fn take_error(&self) -> Option<Error> {
-        self.error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-
-    /// Returns once the destination took no byte for `limit` although it could have one, or, when it
-    /// has all, gave no answer for much longer.
-    async fn stalls(&self, limit: Duration) {
-        loop {
-            let patience = if self.is_complete() {
-                limit.saturating_mul(COMMIT_PATIENCE)
-            } else {
-                limit
-            };
-            let beat = Duration::from_millis(self.beat_at.load(Ordering::Relaxed));
-            let left = (beat + patience).saturating_sub(self.began.elapsed());
-            if !left.is_zero() {
-                tokio::time::sleep(left).await;
-            } else if self.reading.load(Ordering::Acquire) {
-                tokio::time::sleep(patience).await;
-            } else {
-                return;
-            }
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! What the destination shall have, and whether it has it already.
 
+use bytes::Bytes;
+
 use crate::event::{Changed, Copied, Note, Outcome, Side, Stage, Tally};
 use crate::oci::{
     Digest, Identifier, Manifest, Pinned, Platform, Reference, Repository, View, merged, selected,
@@ -102,7 +104,7 @@ impl Decision<'_> {
         let selection = &self.options.selection;
         let merges = self.options.index == IndexMode::Merge;
         let Some(index) = root.as_index() else {
-            let platforms = self
+            let (platforms, config) = self
                 .platforms(Side::Source, &self.source.repository, &root)
                 .await?;
             if platforms
@@ -115,7 +117,10 @@ impl Decision<'_> {
                 self.guard(there, &platforms, &platforms, root.digest())
                     .await?;
             }
-            return Ok(whole(root));
+            return Ok(Wanted {
+                config,
+                ..whole(root)
+            });
         };
         let Some(positions) = selection.choose(&index.manifests) else {
             return Err(self.no_platform(&known_platforms(&root)));
@@ -151,6 +156,7 @@ impl Decision<'_> {
         };
         Ok(Wanted {
             manifest,
+            config: None,
             only: Some(only),
             source,
             changed,
@@ -186,7 +192,7 @@ impl Decision<'_> {
             return Ok(());
         };
         let repository = &self.destination.repository;
-        let old = self.platforms(Side::Destination, repository, &old).await?;
+        let (old, _) = self.platforms(Side::Destination, repository, &old).await?;
         let among = |list: &[Platform], one: &Platform| list.iter().any(|other| other.is_same(one));
         let joins = self.options.index == IndexMode::Merge;
         let lost: Vec<Platform> = old
@@ -232,22 +238,23 @@ impl Decision<'_> {
         Ok(true)
     }
 
-    /// The platforms of `manifest`: an index states them, an image has its own in its config.
+    /// The platforms of `manifest`: an index states them, an image has its own in its config, which is
+    /// given too, so that it need not be read again.
     async fn platforms(
         &self,
         side: Side,
         repository: &Repository,
         manifest: &Manifest,
-    ) -> Result<Vec<Platform>, Error> {
+    ) -> Result<(Vec<Platform>, Option<Bytes>), Error> {
         let View::Image(image) = manifest.view() else {
-            return Ok(known_platforms(manifest));
+            return Ok((known_platforms(manifest), None));
         };
         let Some(config) = image
             .config
             .as_ref()
             .filter(|c| c.media_type.is_image_config())
         else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         };
         let read = self
             .engine
@@ -273,11 +280,12 @@ impl Decision<'_> {
                 reason,
             )))
         })?;
-        Ok(if platform.is_unknown() {
+        let platforms = if platform.is_unknown() {
             Vec::new()
         } else {
             vec![platform]
-        })
+        };
+        Ok((platforms, Some(bytes)))
     }
 
     async fn resolve(&self, side: Side) -> Result<Option<Resolved>, Error> {
@@ -372,6 +380,7 @@ const fn access(side: Side) -> Access {
 
 fn whole(root: Manifest) -> Wanted {
     Wanted {
+        config: None,
         only: None,
         source: root.digest(),
         changed: None,

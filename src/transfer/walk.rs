@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use http::StatusCode;
@@ -31,6 +32,8 @@ pub(super) struct Walk<'a> {
     destination: &'a Repository,
     before: Before,
     watch: Watch<'a>,
+    /// A small blob that was read already.
+    pub(super) known: Option<(Digest, Bytes)>,
     seen: AtomicU64,
     counts: Counts,
 }
@@ -75,6 +78,7 @@ impl<'a> Walk<'a> {
             destination,
             before,
             watch,
+            known: None,
             seen: AtomicU64::new(0),
             counts: Counts::default(),
         }
@@ -382,6 +386,14 @@ impl<'a> Walk<'a> {
             None => client.lanes(from, to, weight).await,
         };
         let _moving = self.engine.meter.begin_blob();
+        if let Some((digest, bytes)) = &self.known
+            && *digest == blob.digest
+        {
+            let sent = client.send_bytes(upload, digest, bytes.clone()).await;
+            sent.map_err(|error| Trouble::Writing(Box::new(error)))?;
+            self.engine.meter.moved(blob.size);
+            return Ok(Brought::Copied);
+        }
         let meter = Arc::clone(&self.engine.meter);
         let relayed = client
             .relay(upload, self.source, blob, move |bytes| meter.moved(bytes))
