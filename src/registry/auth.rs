@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::oci::Repository;
 
-use super::place::is_forbidden;
+use super::place::{is_forbidden, shown};
 
 /// The life of a token whose server names none (Docker token specification: 60 s).
 const TOKEN_LIFE_DEFAULT: Duration = Duration::from_mins(1);
@@ -114,9 +114,10 @@ impl Challenge {
 }
 
 fn check_realm(text: &str, registry: &Url) -> Result<Url, ChallengeError> {
-    let shown: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
-    let refused = || ChallengeError::Realm(shown.clone());
-    let realm: Url = text.parse().map_err(|_| refused())?;
+    let realm: Url = text
+        .parse()
+        .map_err(|_| ChallengeError::Realm("a realm that is no URL".to_owned()))?;
+    let refused = || ChallengeError::Realm(shown(&realm));
     if !realm.username().is_empty() || realm.password().is_some() {
         return Err(refused());
     }

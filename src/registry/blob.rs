@@ -1,5 +1,6 @@
 //! Reading a blob: bounded, verified as it passes, taken up again where it broke off.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -22,7 +23,6 @@ const PROGRESS_BYTES: u64 = 64 * 1024;
 /// Yields the bytes in order, but withholds the last piece until all bytes fit the descriptor: what
 /// feeds on it cannot complete with wrong bytes. A connection that breaks off is taken up again by
 /// `Range`, asked of the registry anew and not of an old signed URL.
-#[derive(Debug)]
 pub struct BlobReader {
     client: Client,
     repository: Repository,
@@ -89,7 +89,11 @@ impl BlobReader {
             if self.offset == self.descriptor.size {
                 return self.finish();
             }
-            match self.piece().await {
+            self.begin().await?;
+            let Some(body) = self.body.take() else {
+                continue;
+            };
+            match self.piece(body).await {
                 Ok(piece) => {
                     self.progress_at = Instant::now();
                     if let Some(digester) = &mut self.digester {
@@ -129,16 +133,29 @@ impl BlobReader {
         Ok(self.withheld.take())
     }
 
+    /// Asks the registry, unless its answer is there or none is needed.
+    ///
+    /// What fails here was tried as often as it may be, and is not tried again; and to wait for the
+    /// answer, for a `Retry-After` say, is not lack of progress.
+    ///
+    /// # Errors
+    ///
+    /// As for every request.
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
+        if self.body.is_none() && self.offset < self.descriptor.size {
+            let asked = Instant::now();
+            self.body = Some(self.open().await?);
+            self.progress_at += asked.elapsed();
+        }
+        Ok(())
+    }
+
     /// A piece of the body at the offset: never empty, never beyond the size.
-    async fn piece(&mut self) -> Result<Bytes, Error> {
+    async fn piece(&mut self, mut body: reqwest::Response) -> Result<Bytes, Error> {
         // A third of the time, so that a dead connection is left while there is still some.
         let patience = self.client.transport.settings.stall_timeout / 3;
         loop {
-            let mut body = match self.body.take() {
-                Some(body) => body,
-                None => self.open().await?,
-            };
-            let chunk = match tokio::time::timeout(patience, body.chunk()).await {
+            let mut chunk = match tokio::time::timeout(patience, body.chunk()).await {
                 Err(_) => return Err(self.error(ErrorKind::Stalled(patience))),
                 Ok(Err(error)) => {
                     let network = NetworkError::Http(error.without_url());
@@ -156,8 +173,6 @@ impl BlobReader {
                 }
                 Ok(Ok(Some(chunk))) => chunk,
             };
-            self.body = Some(body);
-            let mut chunk = chunk;
             if self.skip > 0 {
                 let passed = self.skip.min(length(&chunk));
                 chunk.advance(usize::try_from(passed).unwrap_or(chunk.len()));
@@ -171,6 +186,7 @@ impl BlobReader {
             if self.offset + length(&chunk) > self.descriptor.size {
                 return Err(self.error(self.size_mismatch(self.descriptor.size + 1)));
             }
+            self.body = Some(body);
             return Ok(chunk);
         }
     }
@@ -247,7 +263,11 @@ impl BlobReader {
         if self.progress_at.elapsed() >= stall {
             return Err(self.error(ErrorKind::Stalled(stall)));
         }
-        if self.offset >= self.offset_at_failure + PROGRESS_BYTES {
+        // One that stalls and still moves is slow, and has the time that it needs; what must not go
+        // on for ever is a connection that is cut again and again.
+        let is_slow = matches!(error.kind, ErrorKind::Stalled(_));
+        let least = if is_slow { 1 } else { PROGRESS_BYTES };
+        if self.offset >= self.offset_at_failure + least {
             self.failures = 0;
         }
         self.offset_at_failure = self.offset;
@@ -282,6 +302,17 @@ impl BlobReader {
             kind,
             wait: None,
         }
+    }
+}
+
+// By hand: the URL of an answer may be signed.
+impl fmt::Debug for BlobReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobReader")
+            .field("repository", &self.repository)
+            .field("digest", &self.descriptor.digest)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
     }
 }
 

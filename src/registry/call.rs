@@ -152,11 +152,40 @@ impl Answer<'_> {
             || self.header("docker-content-digest").is_some()
             || self.header("location").is_some()
     }
+}
 
-    /// The whole body, if it has at most `limit` bytes.
-    pub(super) async fn read(mut self, limit: usize, stall: Duration) -> Result<Bytes, Error> {
-        let read = read_all(&mut self.response, limit, stall).await;
-        read.map_err(|kind| self.error(kind))
+/// A successful answer with all of its body.
+pub(super) struct Fetched {
+    pub(super) url: Url,
+    pub(super) body: Bytes,
+    pub(super) attempts: u32,
+    headers: HeaderMap,
+}
+
+impl Fetched {
+    pub(super) fn new(answer: &Answer<'_>, body: Bytes, attempts: u32) -> Self {
+        Self {
+            url: answer.response.url().clone(),
+            body,
+            attempts,
+            headers: answer.response.headers().clone(),
+        }
+    }
+
+    /// A header as text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The error that this answer turns out to be.
+    pub(super) fn error(&self, kind: ErrorKind) -> Error {
+        Error {
+            method: Method::GET,
+            url: shown(&self.url),
+            attempts: self.attempts,
+            kind,
+            wait: None,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::oci::{
 };
 
 use super::auth::{Access, Scope};
-use super::call::{Answer, Call, Lane, Payload, Redirects, Target};
+use super::call::{Call, Fetched, Lane, Payload, Redirects, Target};
 use super::error::{Error, ErrorKind, Mismatch, NetworkError};
 use super::place::shown;
 use super::settings::{Retry, Settings};
@@ -193,25 +193,15 @@ impl Client {
         identifier: &Identifier,
         access: Access,
     ) -> Result<Manifest, Error> {
-        let call = manifest_call(
-            Method::GET,
-            repository,
-            identifier,
-            access.scope(repository),
-        );
-        let answer = self.transport.send(call).await?;
-        let content_type = MediaType::parse(answer.header("content-type").unwrap_or_default());
-        let named = answer.header("docker-content-digest").map(str::to_owned);
-        let (url, attempts) = (answer.response.url().clone(), answer.attempts);
-        let stall = self.transport.settings.stall_timeout;
-        let bytes = answer.read(MANIFEST_BYTES_MAX, stall).await?;
-        let fail = |kind| Error {
-            method: Method::GET,
-            wait: None,
-            url: shown(&url),
-            attempts,
-            kind,
+        let call = || {
+            let scope = access.scope(repository);
+            manifest_call(Method::GET, repository, identifier, scope)
         };
+        let answer = self.transport.fetch(call, MANIFEST_BYTES_MAX).await?;
+        let content_type = MediaType::parse(answer.header("content-type").unwrap_or_default());
+        let named = answer.header("docker-content-digest");
+        let bytes = answer.body.clone();
+        let fail = |kind| answer.error(kind);
         if let Identifier::Digest(asked) = identifier {
             let computed = asked.of_same_kind(&bytes);
             if computed != *asked {
@@ -241,7 +231,7 @@ impl Client {
             && named != manifest.digest().to_string()
         {
             // Trust is in the bytes; the header is only worth a word (OCI distribution 1.1, "Pulling").
-            tracing::warn!(url = %shown(&url), %named, computed = %manifest.digest(), "the registry names another digest");
+            tracing::warn!(url = %shown(&answer.url), %named, computed = %manifest.digest(), "the registry names another digest");
         }
         Ok(manifest)
     }
@@ -346,8 +336,8 @@ impl Client {
         let mut target = Target::Path(format!("{}/tags/list?n={TAGS_PER_PAGE}", repository.path()));
         let mut tags = Vec::new();
         for _ in 0..TAG_PAGES_MAX {
-            let call = Call {
-                target,
+            let call = || Call {
+                target: target.clone(),
                 ..Call::new(
                     registry,
                     Method::GET,
@@ -355,21 +345,12 @@ impl Client {
                     Scope::pull(repository),
                 )
             };
-            let answer = self.transport.send(call).await?;
-            let (url, attempts) = (answer.response.url().clone(), answer.attempts);
-            let fail = |kind| Error {
-                method: Method::GET,
-                wait: None,
-                url: shown(&url),
-                attempts,
-                kind: ErrorKind::Protocol(kind),
-            };
+            let answer = self.transport.fetch(call, TAG_PAGE_BYTES_MAX).await?;
+            let fail = |kind| answer.error(ErrorKind::Protocol(kind));
             let next =
                 next_page(&answer, &base).map_err(|()| fail("its next page is elsewhere"))?;
-            let stall = self.transport.settings.stall_timeout;
-            let body = answer.read(TAG_PAGE_BYTES_MAX, stall).await?;
             let page: Page =
-                serde_json::from_slice(&body).map_err(|_| fail("it is no list of tags"))?;
+                serde_json::from_slice(&answer.body).map_err(|_| fail("it is no list of tags"))?;
             for text in page.tags.unwrap_or_default() {
                 tags.push(text.parse().map_err(|_| fail("it lists what is no tag"))?);
             }
@@ -389,7 +370,7 @@ impl Client {
 }
 
 /// The next page by `Link` (RFC 8288), which must be at the registry's own origin.
-fn next_page(answer: &Answer<'_>, base: &Url) -> Result<Option<Url>, ()> {
+fn next_page(answer: &Fetched, base: &Url) -> Result<Option<Url>, ()> {
     let Some(link) = answer.header("link") else {
         return Ok(None);
     };
@@ -402,7 +383,7 @@ fn next_page(answer: &Answer<'_>, base: &Url) -> Result<Option<Url>, ()> {
     if !parameters.contains("next") {
         return Ok(None);
     }
-    let url = answer.response.url().join(target).map_err(drop)?;
+    let url = answer.url.join(target).map_err(drop)?;
     if url.origin() == base.origin() {
         Ok(Some(url))
     } else {

@@ -59,11 +59,17 @@ impl Client {
         descriptor: &Descriptor,
         moved: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<(), RelayError> {
-        let pulse = Arc::new(Pulse::new(Box::new(moved)));
         let stop = CancellationToken::new();
         // However this ends, whoever still holds the body gets no more of it.
         let _stops = stop.clone().drop_guard();
         let mut reader = self.blob(from, descriptor, Lane::Held);
+        // The source first: while it makes us wait, or says no, no request stands open at the
+        // destination.
+        if let Err(error) = reader.begin().await {
+            self.give_up(&upload).await;
+            return Err(RelayError::Source(error));
+        }
+        let pulse = Arc::new(Pulse::new(Box::new(moved)));
         if descriptor.size == 0 {
             // An empty body is never asked for its bytes, so its digest is compared here.
             reader.next().await.map_err(RelayError::Source)?;

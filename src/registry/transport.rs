@@ -17,7 +17,8 @@ use crate::oci::Registry;
 use super::auth::{Challenge, ChallengeError, Scope, Token};
 use super::authorize::Authorization;
 use super::call::{
-    ANSWER_BYTES_MAX, Answer, Call, Lane, Payload, Redirects, Target, read_up_to, retry_after,
+    ANSWER_BYTES_MAX, Answer, Call, Fetched, Lane, Payload, Redirects, Target, read_all,
+    read_up_to, retry_after,
 };
 use super::error::{Error, ErrorKind, NetworkError, Words, is_passing_status};
 use super::host::{Host, scheme_after};
@@ -136,9 +137,12 @@ impl Transport {
     /// Dropping it ends the request; what the registry has done by then stays done.
     pub(super) async fn send<'a>(&self, mut call: Call<'a>) -> Result<Answer<'a>, Error> {
         let host = self.host(call.registry);
-        let attempts_max = match call.payload {
-            Payload::Stream(..) => 1,
-            Payload::None | Payload::Bytes(_) => self.settings.retry.attempts.max(1),
+        // Looked at before it is sent: afterwards the stream is gone.
+        let is_stream = matches!(call.payload, Payload::Stream(..));
+        let attempts_max = if is_stream {
+            1
+        } else {
+            self.settings.retry.attempts.max(1)
         };
         let stall_timeout = self.settings.stall_timeout;
         let began = tokio::time::Instant::now();
@@ -150,7 +154,6 @@ impl Transport {
                 Ok(Tried::Done(answer)) => return Ok(answer),
                 Ok(Tried::Challenged(error)) => {
                     challenges += 1;
-                    let is_stream = matches!(call.payload, Payload::Stream(..));
                     if is_stream || challenges > CHALLENGES_MAX {
                         return Err(error);
                     }
@@ -174,6 +177,40 @@ impl Transport {
             }
             tracing::debug!(attempt, ?pause, error = %error, "trying again");
             tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    /// Sends what `call` makes and reads the whole answer, of at most `limit` bytes; one that is cut
+    /// off is asked for again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`], and when the answer does not come to its end.
+    pub(super) async fn fetch<'a>(
+        &self,
+        call: impl Fn() -> Call<'a>,
+        limit: usize,
+    ) -> Result<Fetched, Error> {
+        let retry = self.settings.retry;
+        let mut attempt = 1;
+        loop {
+            let mut answer = self.send(call()).await?;
+            let attempts = answer.attempts.max(attempt);
+            let read = read_all(&mut answer.response, limit, self.settings.stall_timeout).await;
+            let kind = match read {
+                Ok(body) => return Ok(Fetched::new(&answer, body, attempts)),
+                Err(kind) => kind,
+            };
+            let mut error = answer.error(kind);
+            error.attempts = attempts;
+            if attempt >= retry.attempts || !matches!(error.kind, ErrorKind::Network(_)) {
+                return Err(error);
+            }
+            // Its place in the lane is given back before the next request needs one.
+            drop(answer);
+            tracing::debug!(attempt, %error, "reading again");
+            tokio::time::sleep(retry.pause_after(attempt)).await;
             attempt += 1;
         }
     }

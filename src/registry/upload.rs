@@ -200,12 +200,24 @@ impl Client {
         descriptor: &Descriptor,
         from: &Repository,
     ) -> Result<Begun, Error> {
-        match self.ask_mount(repository, descriptor, from).await {
-            Err(error) if is_mount_refusal(&error) => {
-                let lane = Weight::of(descriptor.size).lane();
-                self.open_upload(repository, None, lane).await
+        let opened = match self.ask_mount(repository, descriptor, from).await {
+            Err(error) if is_mount_refusal(&error) => None,
+            Ok(Begun::Upload(upload)) => Some(upload),
+            answered => return answered,
+        };
+        // Where nothing is mounted it may be there all the same, from a run before.
+        let lane = Weight::of(descriptor.size).lane();
+        let is_there = self
+            .asks_blob(repository, &descriptor.digest, Access::PullPush, lane)
+            .await?;
+        match opened {
+            Some(upload) if is_there => {
+                self.give_up(&upload).await;
+                Ok(Begun::There)
             }
-            answered => answered,
+            None if is_there => Ok(Begun::There),
+            Some(upload) => Ok(Begun::Upload(upload)),
+            None => self.open_upload(repository, None, lane).await,
         }
     }
 

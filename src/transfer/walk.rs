@@ -121,6 +121,8 @@ impl<'a> Walk<'a> {
             View::Index(index) => {
                 let wanted =
                     |entry: &&Descriptor| only.is_none_or(|only| only.contains(&entry.digest));
+                let count = index.manifests.iter().filter(wanted).count();
+                self.count(manifest, u64::try_from(count).unwrap_or(u64::MAX))?;
                 // Indexes in indexes go one by one, or each level would multiply what is held.
                 let at_once = if depth == 0 { CHILDREN_AT_ONCE } else { 1 };
                 stream::iter(index.manifests.iter().filter(wanted))
@@ -141,6 +143,23 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Counts the entries of `index` that are wanted, before any of them is asked for.
+    fn count(&self, index: &Manifest, entries: u64) -> Result<(), Error> {
+        let before = self.seen.fetch_add(entries, Ordering::Relaxed);
+        if before.saturating_add(entries) <= MANIFESTS_MAX {
+            return Ok(());
+        }
+        Err(Error {
+            side: Side::Source,
+            stage: Stage::Transfer,
+            subject: Subject::Manifest(Box::new(Pinned {
+                repository: self.source.clone(),
+                digest: index.digest(),
+            })),
+            cause: Cause::Limit("10,000 manifests"),
+        })
+    }
+
     /// Brings a manifest that an index names, with all below it, once per run and repository.
     fn child<'b>(
         &'b self,
@@ -151,9 +170,6 @@ impl<'a> Walk<'a> {
             let at_source = |cause| self.manifest_error(Side::Source, entry, cause);
             if depth > DEPTH_MAX {
                 return Err(at_source(Cause::Limit("4 levels of indexes")));
-            }
-            if self.seen.fetch_add(1, Ordering::Relaxed) >= MANIFESTS_MAX {
-                return Err(at_source(Cause::Limit("10,000 manifests")));
             }
             let key = (self.destination.clone(), Thing::Manifest, entry.digest);
             let waiting = |begins| self.watch.pace.waiting(begins);

@@ -13,6 +13,7 @@
 )]
 
 mod distribution;
+mod faults;
 mod harness;
 mod registry;
 mod registry_trials;
@@ -24,6 +25,10 @@ use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials = [registry_trials::trials(), serve_trials::trials()];
+    let trials = [
+        registry_trials::trials(),
+        serve_trials::trials(),
+        faults::trials(),
+    ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

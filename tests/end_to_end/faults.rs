@@ -1,0 +1,290 @@
+//! What goes wrong at registries and between them, and what becomes of it.
+//!
+//! Library level: a [`Road`] is an engine between two scripted registries, whose logs say what was
+//! asked, in which order, and how often. Pauses are a few milliseconds; where a trial is about time,
+//! it sets its own patience.
+
+mod auth;
+mod blobs;
+mod flight;
+mod manifests;
+mod platforms;
+mod promises;
+mod retry;
+mod tls;
+mod uploads;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use consign::event::{Copied, Failure, Meter, Note, Outcome};
+use consign::oci::{Digest, MediaType, Reference};
+use consign::pace::Pace;
+use consign::registry as client;
+use consign::transfer::{Engine, Error, Options, Watch};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::registry::{Auth, Bearer, Settings, TestRegistry};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [
+        promises::trials(),
+        auth::trials(),
+        retry::trials(),
+        blobs::trials(),
+        uploads::trials(),
+        manifests::trials(),
+        platforms::trials(),
+        flight::trials(),
+        tls::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// How often a request is tried in these trials.
+const ATTEMPTS: u32 = 4;
+
+/// Settings that try again at once, but are patient with a busy machine.
+fn quick() -> client::Settings {
+    client::Settings {
+        stall_timeout: Duration::from_secs(20),
+        retry: client::Retry {
+            attempts: ATTEMPTS,
+            pause: Duration::from_millis(2),
+            pause_max: Duration::from_millis(10),
+        },
+        ..client::Settings::default()
+    }
+}
+
+/// The same with little patience.
+fn impatient(stall_timeout: Duration) -> client::Settings {
+    client::Settings {
+        stall_timeout,
+        ..quick()
+    }
+}
+
+/// The same with `user` and `password` for these registries.
+fn known_to(registries: &[&TestRegistry]) -> client::Settings {
+    let mut settings = quick();
+    for registry in registries {
+        let host = registry.host().parse().expect("a registry");
+        settings
+            .credentials
+            .insert(host, password("user", "password"));
+    }
+    settings
+}
+
+fn password(user: &str, password: &str) -> client::Credential {
+    client::Credential::Password {
+        user: user.to_owned(),
+        password: password.into(),
+    }
+}
+
+fn basic() -> Settings {
+    Settings {
+        auth: Auth::Basic("user", "password"),
+        ..Settings::default()
+    }
+}
+
+fn bearer(bearer: Bearer) -> Settings {
+    Settings {
+        auth: Auth::Bearer(bearer),
+        ..Settings::default()
+    }
+}
+
+/// An engine between two registries.
+struct Road {
+    source: TestRegistry,
+    destination: TestRegistry,
+    settings: client::Settings,
+    engine: Engine,
+    notes: Mutex<Vec<Note>>,
+}
+
+impl Road {
+    /// Between two registries that ask nobody who he is.
+    async fn plain() -> Self {
+        Self::between(Settings::default(), Settings::default()).await
+    }
+
+    /// Between two registries that know `user` by `password`, if they ask.
+    async fn between(source: Settings, destination: Settings) -> Self {
+        let source = TestRegistry::with(source).await;
+        let destination = TestRegistry::with(destination).await;
+        let settings = known_to(&[&source, &destination]);
+        Self::of(source, destination, settings)
+    }
+
+    /// Between two plain registries, with other settings of the client.
+    async fn with(settings: client::Settings) -> Self {
+        let (source, destination) = (TestRegistry::start().await, TestRegistry::start().await);
+        Self::of(source, destination, settings)
+    }
+
+    fn of(source: TestRegistry, destination: TestRegistry, settings: client::Settings) -> Self {
+        let engine = engine(settings.clone());
+        Self {
+            source,
+            destination,
+            settings,
+            engine,
+            notes: Mutex::default(),
+        }
+    }
+
+    /// A new engine, as another run has it; the logs begin anew.
+    fn next_run(&mut self) {
+        self.engine = engine(self.settings.clone());
+        self.source.clear_log();
+        self.destination.clear_log();
+    }
+
+    /// Copies an image to the same name at the destination.
+    async fn copy(&self, name: &str) -> Result<Outcome, Error> {
+        self.copy_to(name, name).await
+    }
+
+    async fn copy_to(&self, from: &str, to: &str) -> Result<Outcome, Error> {
+        self.copy_with(from, to, &Options::default()).await
+    }
+
+    async fn copy_with(&self, from: &str, to: &str, options: &Options) -> Result<Outcome, Error> {
+        let source = reference(&self.source, from);
+        let destination = reference(&self.destination, to);
+        self.transfer(&source, &destination, options).await
+    }
+
+    async fn transfer(
+        &self,
+        source: &Reference,
+        destination: &Reference,
+        options: &Options,
+    ) -> Result<Outcome, Error> {
+        let pace = Pace::default();
+        let note = |note| self.notes.lock().expect("no panic").push(note);
+        let watch = Watch {
+            pace: &pace,
+            note: &note,
+        };
+        Box::pin(self.engine.transfer(source, destination, options, watch)).await
+    }
+
+    /// Copies an image, which must go well.
+    async fn copied(&self, name: &str) -> Copied {
+        self.is_copied(self.copy(name).await)
+    }
+
+    /// What was copied, if that went well.
+    fn is_copied(&self, result: Result<Outcome, Error>) -> Copied {
+        match result {
+            Ok(Outcome::Copied(copied)) => copied,
+            Ok(other) => panic!("{other:?}\n{}", self.logs()),
+            Err(error) => panic!("{:?}\n{}", error.failure(), self.logs()),
+        }
+    }
+
+    /// Copies an image, which must fail.
+    async fn failed(&self, name: &str) -> Failure {
+        self.is_failed(self.copy(name).await)
+    }
+
+    /// Why it failed, if it did.
+    fn is_failed(&self, result: Result<Outcome, Error>) -> Failure {
+        match result {
+            Ok(outcome) => panic!("{outcome:?}\n{}", self.logs()),
+            Err(error) => error.failure(),
+        }
+    }
+
+    fn logs(&self) -> String {
+        format!(
+            "source:\n{}\ndestination:\n{}",
+            self.source.log_text(),
+            self.destination.log_text()
+        )
+    }
+}
+
+fn engine(settings: client::Settings) -> Engine {
+    Engine::new(new_client(settings), Arc::new(Meter::new()))
+}
+
+fn new_client(settings: client::Settings) -> client::Client {
+    client::Client::new(settings).expect("a client")
+}
+
+/// `name` (`app:1`, `app@sha256:…`) at a registry.
+fn reference(registry: &TestRegistry, name: &str) -> Reference {
+    let text = format!("{}/{name}", registry.host());
+    text.parse().expect("a reference")
+}
+
+/// All that a failure says.
+fn said(failure: &Failure) -> String {
+    failure.causes.join(": ")
+}
+
+/// Bytes of which no piece is like another one, the same for the same seed.
+fn noise(size: usize, seed: u64) -> Vec<u8> {
+    let mut noise = vec![0; size];
+    fastrand::Rng::with_seed(seed).fill(&mut noise);
+    noise
+}
+
+/// The path of a blob in `app`.
+fn blob_path(digest: &Digest) -> String {
+    format!("/v2/app/blobs/{digest}")
+}
+
+/// The path of a manifest in `app`.
+fn manifest_path(identifier: impl std::fmt::Display) -> String {
+    format!("/v2/app/manifests/{identifier}")
+}
+
+/// The requests that bring the bytes of a blob to `app`.
+fn put_path(digest: &Digest) -> String {
+    let digest = digest.to_string().replace(':', "%3A");
+    format!("/v2/app/blobs/uploads/*?*digest={digest}")
+}
+
+/// Puts a document into `app`, whatever it says.
+async fn put_manifest(
+    registry: &TestRegistry,
+    tag: Option<&str>,
+    media_type: &str,
+    document: impl Into<Bytes>,
+) -> Digest {
+    let path = "app".parse().expect("a repository");
+    let tag = tag.map(|tag| tag.parse().expect("a tag"));
+    let media_type = MediaType::parse(media_type);
+    let put = registry
+        .inner()
+        .add_manifest(&path, tag.as_ref(), &media_type, document.into());
+    put.await.expect("memory takes it")
+}
+
+/// Puts a blob into a repository.
+async fn put_blob(
+    registry: &TestRegistry,
+    repository: &str,
+    bytes: impl Into<Bytes> + Send,
+) -> Digest {
+    let path = repository.parse().expect("a repository");
+    let put = registry.inner().add_blob(&path, bytes.into());
+    put.await.expect("memory takes it")
+}
+
+/// A descriptor of these bytes.
+fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
+    json!({ "mediaType": media_type, "digest": Digest::sha256(bytes), "size": bytes.len() })
+}
