@@ -339,20 +339,25 @@ class Pusher:
 
     def worker(self):
         connection = self.connect()
-        while (entry := self.work.get()) is not None:
-            try:
-                self.push_image(connection, entry)
-            except (OSError, http.client.HTTPException, RuntimeError) as error:
-                self.errors.append(f"{entry['annotations'][REF_NAME]}: {error!r}")
-                connection.close()
-                connection = self.connect()
+        while (entries := self.work.get()) is not None:
+            for entry in entries:
+                try:
+                    self.push_image(connection, entry)
+                except (OSError, http.client.HTTPException, RuntimeError) as error:
+                    self.errors.append(f"{entry['annotations'][REF_NAME]}: {error!r}")
+                    connection.close()
+                    connection = self.connect()
         connection.close()
 
     def run(self, entries, threads=4):
+        # One repository, one thread: distribution 2.8 takes a blob for missing while another push links it again.
+        repositories = {}
+        for entry in entries:
+            repositories.setdefault(entry["annotations"][REF_NAME].rsplit(":", 1)[0], []).append(entry)
         workers = [threading.Thread(target=self.worker) for _ in range(threads)]
         for worker in workers:
             worker.start()
-        for item in [*entries, *[None] * threads]:
+        for item in [*repositories.values(), *[None] * threads]:
             self.work.put(item)
         for worker in workers:
             worker.join()

@@ -183,13 +183,13 @@ impl Run {
 }
 
 impl Run {
-    fn terminal(&self, environment: &Environment, meter: &Arc<Meter>) -> Terminal<Stderr> {
+    fn terminal(&self, environment: &Environment, meter: &Arc<Meter>) -> Terminal<ForPeople> {
         let colour = if environment.is_terminal && !environment.has_no_color {
             Colour::Always
         } else {
             Colour::Never
         };
-        let mut terminal = Terminal::new(io::stderr(), &self.plan, meter, colour);
+        let mut terminal = Terminal::new(ForPeople(io::stderr()), &self.plan, meter, colour);
         if environment.is_terminal {
             terminal = terminal.with_bars();
         }
@@ -197,6 +197,24 @@ impl Run {
             Some(path) => terminal.with_failed_list(path),
             None => terminal,
         }
+    }
+}
+
+/// Standard error, for a person. One who went away misses it; the run and its exit code are the same.
+struct ForPeople(Stderr);
+
+impl io::Write for ForPeople {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // As above.
+        drop(self.0.flush());
+        Ok(())
     }
 }
 

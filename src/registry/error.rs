@@ -254,6 +254,27 @@ impl ErrorKind {
         }
     }
 
+    /// Whether a manifest was not taken for want of what it names.
+    pub fn is_missing_parts(&self) -> bool {
+        match self {
+            // Distribution names the digest first when it cannot read a link to a blob.
+            Self::Refused(words) | Self::NotFound(words) => matches!(
+                &*words.code,
+                "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN" | "DIGEST_INVALID"
+            ),
+            Self::Unauthorized(_)
+            | Self::RateLimited(_)
+            | Self::Server(_)
+            | Self::Conflict(_)
+            | Self::Network(_)
+            | Self::Stalled(_)
+            | Self::Integrity(_)
+            | Self::Document(_)
+            | Self::Protocol(_)
+            | Self::Untrusted(_) => false,
+        }
+    }
+
     /// Whether the same request may get another answer later.
     pub fn is_passing(&self) -> bool {
         match self {

@@ -25,7 +25,7 @@ pub(super) const HUGE_BYTES: u64 = 16 * 1024 * 1024;
 /// What a destination answers to the wish for a blob.
 #[derive(Debug)]
 pub enum Begun {
-    /// The repository has it now; `true` when it was mounted or found by a mount.
+    /// The repository has it now: it was there, or was mounted.
     There,
     /// It must be brought, to here.
     Upload(Upload),

@@ -47,6 +47,13 @@ struct Counts {
     bytes: AtomicU64,
 }
 
+/// How much of what a manifest names was brought before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    All,
+    Some,
+}
+
 /// How a blob came to be in the destination repository.
 enum Brought {
     Copied,
@@ -107,7 +114,9 @@ impl<'a> Walk<'a> {
             self.bring_below(&wanted.manifest, wanted.only.as_deref(), 0)
                 .await?;
         }
-        self.push(identifier, &wanted.manifest).await
+        let is_sparse = wanted.only.is_some() && wanted.changed.is_none();
+        let parts = if is_sparse { Parts::Some } else { Parts::All };
+        self.push(identifier, &wanted.manifest, parts).await
     }
 
     /// Brings everything that `manifest` names, or of an index the entries in `only`.
@@ -225,25 +234,44 @@ impl<'a> Walk<'a> {
         }
         self.bring_below(&manifest, None, depth).await?;
         drop(leaf);
-        self.push(&identifier, &manifest).await
+        self.push(&identifier, &manifest, Parts::All).await
     }
 
-    async fn push(&self, identifier: &Identifier, manifest: &Manifest) -> Result<(), Error> {
+    /// Pushes a manifest; again where it misses what was brought. Registries with replicas may lag,
+    /// and distribution 2.8 takes a blob for missing while somebody else pushes the same one.
+    async fn push(
+        &self,
+        identifier: &Identifier,
+        manifest: &Manifest,
+        parts: Parts,
+    ) -> Result<(), Error> {
         let _work = self.watch.pace.work();
-        let pushed = self
-            .engine
-            .client
-            .push_manifest(self.destination, identifier, manifest)
-            .await;
-        pushed.map_err(|error| Error {
-            side: Side::Destination,
-            stage: Stage::Transfer,
-            subject: Subject::Manifest(Box::new(Pinned {
-                repository: self.destination.clone(),
-                digest: manifest.digest(),
-            })),
-            cause: error.into(),
-        })?;
+        let client = &self.engine.client;
+        let retry = client.retry();
+        let mut attempt = 1;
+        loop {
+            let pushed = client.push_manifest(self.destination, identifier, manifest);
+            let mut error = match pushed.await {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            let again = parts == Parts::All && error.kind.is_missing_parts();
+            if !again || attempt >= retry.attempts {
+                error.attempts = error.attempts.max(attempt);
+                return Err(Error {
+                    side: Side::Destination,
+                    stage: Stage::Transfer,
+                    subject: Subject::Manifest(Box::new(Pinned {
+                        repository: self.destination.clone(),
+                        digest: manifest.digest(),
+                    })),
+                    cause: error.into(),
+                });
+            }
+            tracing::debug!(digest = %manifest.digest(), attempt, %error, "pushing a manifest again");
+            tokio::time::sleep(retry.pause_after(attempt)).await;
+            attempt += 1;
+        }
         self.counts.pushed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -26,6 +26,8 @@ pub(crate) enum Tool {
     Oras,
     /// The client of containers/image.
     Skopeo,
+    /// Runs the scripts that make images.
+    Python,
 }
 
 impl Tool {
@@ -35,6 +37,7 @@ impl Tool {
             Self::Crane => "CONSIGN_TEST_CRANE",
             Self::Oras => "CONSIGN_TEST_ORAS",
             Self::Skopeo => "CONSIGN_TEST_SKOPEO",
+            Self::Python => "CONSIGN_TEST_PYTHON",
         }
     }
 
@@ -44,6 +47,7 @@ impl Tool {
             Self::Crane => "crane",
             Self::Oras => "oras",
             Self::Skopeo => "skopeo",
+            Self::Python => "python3",
         }
     }
 

@@ -12,9 +12,12 @@
     reason = "a test ends where something is not as it should be"
 )]
 
+mod command_line_trials;
 mod distribution;
 mod faults;
 mod harness;
+mod program;
+mod real;
 mod registry;
 mod registry_trials;
 mod serve_trials;
@@ -28,7 +31,9 @@ fn main() -> ExitCode {
     let trials = [
         registry_trials::trials(),
         serve_trials::trials(),
+        command_line_trials::trials(),
         faults::trials(),
+        real::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

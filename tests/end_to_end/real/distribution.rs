@@ -1,0 +1,286 @@
+//! Debian's `docker-registry` (distribution 2.8) as source and destination, with its access log and
+//! its storage laid open.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use consign::oci::{Algorithm, Digest, Digester};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::Child;
+use tokio::task::JoinSet;
+
+use crate::harness::{Tool, Tools};
+use crate::program::until;
+
+/// A registry in a folder of the trial, on loopback; dropped, it ends.
+#[derive(Debug)]
+pub(crate) struct Distribution {
+    host: String,
+    storage: PathBuf,
+    log: Arc<Mutex<Vec<Access>>>,
+    client: reqwest::Client,
+    _child: Child,
+    _readers: JoinSet<()>,
+}
+
+/// One request that was answered, as the access log has it. A registry writes it when the answer is
+/// out, so of two that depend on each other the first stands first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// The method.
+    pub(crate) method: String,
+    /// The path, without the query.
+    pub(crate) path: String,
+    /// The query, or nothing.
+    pub(crate) query: String,
+    /// The status of the answer.
+    pub(crate) status: u16,
+}
+
+impl Access {
+    /// Reads a line of Apache's combined format.
+    fn parse(line: &str) -> Option<Self> {
+        let (_, rest) = line.split_once("] \"")?;
+        let (request, rest) = rest.split_once("\" ")?;
+        let mut words = request.split(' ');
+        let method = words.next()?.to_owned();
+        let url = words.next()?;
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
+        let status = rest.split(' ').next()?.parse().ok()?;
+        Some(Self {
+            method,
+            path: path.to_owned(),
+            query: query.to_owned(),
+            status,
+        })
+    }
+
+    /// Repository, kind (`blobs`, `manifests`, `blobs/uploads`, …) and what stands behind it.
+    pub(crate) fn parts(&self) -> (&str, &str, &str) {
+        let path = self.path.strip_prefix("/v2/").unwrap_or(&self.path);
+        for kind in [
+            "/blobs/uploads/",
+            "/blobs/",
+            "/manifests/",
+            "/tags/",
+            "/referrers/",
+        ] {
+            if let Some((repository, rest)) = path.split_once(kind) {
+                return (repository, kind.trim_matches('/'), rest);
+            }
+        }
+        ("", "", path)
+    }
+
+    /// A parameter of the query, with its escapes undone.
+    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
+        url::form_urlencoded::parse(self.query.as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+    }
+
+    /// The digest of the blob that this request brought, and the repository that has it now.
+    pub(crate) fn blob_brought(&self) -> Option<(String, String)> {
+        let (repository, "blobs/uploads", _) = self.parts() else {
+            return None;
+        };
+        let parameter = match self.method.as_str() {
+            "PUT" => "digest",
+            "POST" => "mount",
+            _ => return None,
+        };
+        let digest = (self.status == 201).then(|| self.parameter(parameter))??;
+        Some((repository.to_owned(), digest))
+    }
+}
+
+impl Distribution {
+    /// Starts one under a name that no other registry of the trial has, and waits until it listens.
+    pub(crate) async fn start(tools: &Tools, name: &str) -> Self {
+        Self::with(tools, name, "").await
+    }
+
+    /// One that lets in only those whom a file in the format of `htpasswd` names.
+    pub(crate) async fn guarded(tools: &Tools, name: &str, users: &str) -> Self {
+        let path = tools.folder().join(format!("{name}.htpasswd"));
+        fs::write(&path, users).expect("the users are written");
+        let path = path.display();
+        let auth = format!("auth: {{ htpasswd: {{ realm: \"{name}\", path: \"{path}\" }} }}\n");
+        Self::with(tools, name, &auth).await
+    }
+
+    async fn with(tools: &Tools, name: &str, more: &str) -> Self {
+        let storage = tools.folder().join(name);
+        let settings = tools.folder().join(format!("{name}.yml"));
+        let text = format!(
+            "version: 0.1\n\
+             log: {{ level: info, formatter: json }}\n\
+             storage: {{ filesystem: {{ rootdirectory: \"{}\" }}, delete: {{ enabled: true }} }}\n\
+             http: {{ addr: \"127.0.0.1:0\" }}\n\
+             {more}",
+            storage.display()
+        );
+        fs::write(&settings, text).expect("the settings are written");
+        let mut child = tools
+            .command(Tool::Registry)
+            .arg("serve")
+            .arg(settings)
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let accesses = BufReader::new(child.stdout.take().expect("it has a log")).lines();
+        let mut messages = BufReader::new(child.stderr.take().expect("it has messages")).lines();
+        let host = address(&mut messages).await;
+        let log = Arc::new(Mutex::new(Vec::new()));
+        // A log that nobody reads would hold it up, and one that is closed would end it.
+        let mut readers = JoinSet::new();
+        readers.spawn(async move { while let Ok(Some(_)) = messages.next_line().await {} });
+        readers.spawn(keep(accesses, Arc::clone(&log)));
+        let client = reqwest::Client::builder().no_proxy().build();
+        Self {
+            host,
+            storage: storage.join("docker/registry/v2"),
+            log,
+            client: client.expect("a client"),
+            _child: child,
+            _readers: readers,
+        }
+    }
+
+    /// Address and port.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// All that was asked of it since the start or the last [`Distribution::forget`].
+    pub(crate) async fn log(&self) -> Vec<Access> {
+        self.settle().await;
+        self.entries().clone()
+    }
+
+    /// How many requests its log has, without waiting for those that are about to be written.
+    pub(crate) fn log_length(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// Forgets all that was asked so far.
+    pub(crate) async fn forget(&self) {
+        self.settle().await;
+        self.entries().clear();
+    }
+
+    fn entries(&self) -> std::sync::MutexGuard<'_, Vec<Access>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the log has all that was asked: an answer can arrive before its line is written. A
+    /// request of our own marks the end of the log, until nothing more comes between two of them.
+    async fn settle(&self) {
+        const ENOUGH: u32 = 3;
+        let mut length = self.log_length();
+        let mut quiet = 0;
+        while quiet < ENOUGH {
+            let url = format!("http://{}/v2/?mark", self.host);
+            self.client.get(url).send().await.expect("it answers");
+            until("a mark in the log", || {
+                let mut entries = self.entries();
+                let mark = entries.iter().position(|entry| entry.query == "mark")?;
+                entries.remove(mark);
+                Some(())
+            })
+            .await;
+            let now = self.log_length();
+            quiet = if now == length { quiet + 1 } else { 0 };
+            length = now;
+        }
+    }
+
+    /// The digests of all blobs and manifests in its storage, each hashed anew.
+    pub(crate) fn stored(&self) -> BTreeSet<String> {
+        let mut digests = BTreeSet::new();
+        for file in files(&self.storage.join("blobs")) {
+            let digest = digest_of(&file);
+            let folder = file.parent().and_then(Path::file_name);
+            assert_eq!(
+                folder.expect("a folder").to_string_lossy(),
+                digest.hex(),
+                "the bytes are others than the name says"
+            );
+            digests.insert(digest.to_string());
+        }
+        digests
+    }
+
+    /// What its repositories have, file by file: blobs, manifests, and what each tag names. Uploads
+    /// that were broken off are the registry's own to clean up.
+    pub(crate) fn links(&self) -> BTreeMap<String, String> {
+        let root = self.storage.join("repositories");
+        let mut links = BTreeMap::new();
+        for file in files(&root) {
+            let name = file.strip_prefix(&root).expect("it is below");
+            let name = name.to_string_lossy().into_owned();
+            if !name.contains("/_uploads/") {
+                let content = fs::read_to_string(&file).expect("it reads");
+                links.insert(name, content);
+            }
+        }
+        links
+    }
+}
+
+async fn address(messages: &mut Lines<impl AsyncBufRead + Unpin>) -> String {
+    let mut seen = Vec::new();
+    while let Some(line) = messages.next_line().await.expect("it reads") {
+        if let Some((_, rest)) = line.split_once("listening on ") {
+            return rest.split('"').next().unwrap_or_default().to_owned();
+        }
+        seen.push(line);
+    }
+    panic!("it ended: {seen:#?}");
+}
+
+async fn keep(mut lines: Lines<impl AsyncBufRead + Unpin>, log: Arc<Mutex<Vec<Access>>>) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some(access) = Access::parse(&line) {
+            log.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(access);
+        }
+    }
+}
+
+fn digest_of(file: &Path) -> Digest {
+    let mut file = File::open(file).expect("it opens");
+    let mut digester = Digester::new(Algorithm::Sha256);
+    let mut chunk = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut chunk).expect("it reads") {
+            0 => return digester.finish(),
+            length => digester.update(&chunk[..length]),
+        }
+    }
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else {
+        return files;
+    };
+    for entry in entries {
+        let path = entry.expect("it reads").path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
