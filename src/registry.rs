@@ -30,4 +30,4 @@ pub use credential::{Credential, Credentials};
 pub use error::{Error, ErrorKind, Mismatch, NetworkError, Words};
 pub use relay::RelayError;
 pub use settings::{Retry, Settings, Tls};
-pub use upload::{Begun, Lanes, Upload, Weight};
+pub use upload::{Begun, Expected, Lanes, Upload, Weight};

@@ -1,6 +1,6 @@
 //! The root index, `index.json`, in memory: entries by name, each with the text it had on disk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -39,7 +39,9 @@ struct Slot {
 struct Names {
     /// Other programs may write one tag twice; the last one holds.
     tags: BTreeMap<Tag, Vec<u64>>,
-    digests: HashMap<Digest, Vec<u64>>,
+    digests: HashMap<Digest, BTreeSet<u64>>,
+    /// Those of them without a tag: one digest may have thousands of tags.
+    untagged: HashMap<Digest, BTreeSet<u64>>,
 }
 
 impl Root {
@@ -175,7 +177,11 @@ impl Root {
         self.keep_by_digest(replaced);
         // Our own entry without a tag says nothing more; one with other fields might.
         let plain = untagged.descriptor().to_string();
-        for key in self.keys(&repository, &digest) {
+        let keys = self
+            .names
+            .get(&repository)
+            .and_then(|names| names.untagged.get(&digest).cloned());
+        for key in keys.unwrap_or_default() {
             if self.slots.get(&key).is_some_and(|slot| *slot.text == plain) {
                 self.take(key);
             }
@@ -211,7 +217,7 @@ impl Root {
             .is_some_and(|names| names.digests.contains_key(digest))
     }
 
-    fn keys(&self, repository: &RepositoryPath, digest: &Digest) -> Vec<u64> {
+    fn keys(&self, repository: &RepositoryPath, digest: &Digest) -> BTreeSet<u64> {
         self.names
             .get(repository)
             .and_then(|names| names.digests.get(digest).cloned())
@@ -251,7 +257,10 @@ impl Root {
             if let Some(tag) = &entry.tag {
                 names.tags.entry(tag.clone()).or_default().push(key);
             }
-            names.digests.entry(entry.digest).or_default().push(key);
+            names.digests.entry(entry.digest).or_default().insert(key);
+            if entry.tag.is_none() {
+                names.untagged.entry(entry.digest).or_default().insert(key);
+            }
         }
         self.slots.insert(key, Slot { text, entry });
     }
@@ -269,10 +278,12 @@ impl Root {
                     names.tags.remove(tag);
                 }
             }
-            if let Some(keys) = names.digests.get_mut(&entry.digest) {
-                keys.retain(|other| *other != key);
-                if keys.is_empty() {
-                    names.digests.remove(&entry.digest);
+            for digests in [&mut names.digests, &mut names.untagged] {
+                if let Some(keys) = digests.get_mut(&entry.digest) {
+                    keys.remove(&key);
+                    if keys.is_empty() {
+                        digests.remove(&entry.digest);
+                    }
                 }
             }
             if names.digests.is_empty() {

@@ -238,41 +238,22 @@ impl ErrorKind {
 
     /// Whether the registry asks for fewer requests.
     pub fn is_throttling(&self) -> bool {
-        match self {
-            Self::RateLimited(_) => true,
-            Self::Server(words) => words.status == StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotFound(_)
-            | Self::Unauthorized(_)
-            | Self::Conflict(_)
-            | Self::Refused(_)
-            | Self::Network(_)
-            | Self::Stalled(_)
-            | Self::Integrity(_)
-            | Self::Document(_)
-            | Self::Protocol(_)
-            | Self::Untrusted(_) => false,
-        }
+        let is_unavailable = |words: &Words| words.status == StatusCode::SERVICE_UNAVAILABLE;
+        matches!(self, Self::RateLimited(_))
+            || matches!(self, Self::Server(words) if is_unavailable(words))
     }
 
     /// Whether a manifest was not taken for want of what it names.
+    ///
+    /// Distribution names the digest first when it cannot read a link to a blob.
     pub fn is_missing_parts(&self) -> bool {
-        match self {
-            // Distribution names the digest first when it cannot read a link to a blob.
-            Self::Refused(words) | Self::NotFound(words) => matches!(
+        let is_missing = |words: &Words| {
+            matches!(
                 &*words.code,
                 "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN" | "DIGEST_INVALID"
-            ),
-            Self::Unauthorized(_)
-            | Self::RateLimited(_)
-            | Self::Server(_)
-            | Self::Conflict(_)
-            | Self::Network(_)
-            | Self::Stalled(_)
-            | Self::Integrity(_)
-            | Self::Document(_)
-            | Self::Protocol(_)
-            | Self::Untrusted(_) => false,
-        }
+            )
+        };
+        matches!(self, Self::Refused(words) | Self::NotFound(words) if is_missing(words))
     }
 
     /// Whether the same request may get another answer later.

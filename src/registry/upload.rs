@@ -22,6 +22,15 @@ const LARGE_BYTES: u64 = 1024 * 1024;
 /// this size and more are asked for by HEAD, in bytes: sending one for nothing costs more.
 pub(super) const HUGE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Whether a blob is probably at its destination already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// It is probably not: nothing stood under the tag.
+    Absent,
+    /// It may well be: the tag is moved from another image.
+    Present,
+}
+
 /// What a destination answers to the wish for a blob.
 #[derive(Debug)]
 pub enum Begun {
@@ -146,7 +155,10 @@ impl Client {
 
     /// Asks `repository` for a blob that it may have, and for an upload session if it has not.
     ///
-    /// One POST does both where the registry mounts a blob from the very repository it is in: 201
+    /// A blob that is probably there is asked for by HEAD: a mount would write its link anew, and while
+    /// distribution 2.8 does so, others do not find the blob.
+    ///
+    /// For one that is probably not, one POST does both where the registry mounts a blob from the very repository it is in: 201
     /// says that it is there, 202 opens the session. Whether a registry does so is learned by use;
     /// until it is known, a huge blob is asked for by HEAD first, and where it does not, every blob.
     ///
@@ -159,12 +171,13 @@ impl Client {
         &self,
         repository: &Repository,
         descriptor: &Descriptor,
+        expected: Expected,
     ) -> Result<Begun, Error> {
         let host = self.transport.host(repository.registry());
-        let by_mount = match host.self_mount() {
-            SelfMount::Honoured => true,
-            SelfMount::Unknown => descriptor.size < HUGE_BYTES,
-            SelfMount::Ignored => false,
+        let by_mount = match (expected, host.self_mount()) {
+            (Expected::Present, _) | (Expected::Absent, SelfMount::Ignored) => false,
+            (Expected::Absent, SelfMount::Honoured) => true,
+            (Expected::Absent, SelfMount::Unknown) => descriptor.size < HUGE_BYTES,
         };
         if by_mount {
             match self.ask_mount(repository, descriptor, repository).await {
@@ -283,16 +296,8 @@ impl Client {
 
 /// Whether a registry refused to mount, rather than the whole request for other reasons.
 fn is_mount_refusal(error: &Error) -> bool {
-    match error.kind {
-        ErrorKind::NotFound(_) | ErrorKind::Unauthorized(_) | ErrorKind::Refused(_) => true,
-        ErrorKind::Conflict(_)
-        | ErrorKind::RateLimited(_)
-        | ErrorKind::Server(_)
-        | ErrorKind::Network(_)
-        | ErrorKind::Stalled(_)
-        | ErrorKind::Integrity(_)
-        | ErrorKind::Document(_)
-        | ErrorKind::Protocol(_)
-        | ErrorKind::Untrusted(_) => false,
-    }
+    matches!(
+        error.kind,
+        ErrorKind::NotFound(_) | ErrorKind::Unauthorized(_) | ErrorKind::Refused(_)
+    )
 }

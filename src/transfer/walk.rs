@@ -13,7 +13,7 @@ use crate::flight::Role;
 use crate::oci::{
     Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, Pinned, Repository, View,
 };
-use crate::registry::{self, Access, Begun, ErrorKind, RelayError, Weight};
+use crate::registry::{self, Access, Begun, ErrorKind, Expected, RelayError, Weight};
 
 use super::error::{Cause, Error, Subject};
 use super::{Before, Engine, Thing, Wanted, Watch};
@@ -400,6 +400,13 @@ impl<'a> Walk<'a> {
         }
     }
 
+    const fn expected(&self) -> Expected {
+        match self.before {
+            Before::Nothing => Expected::Absent,
+            Before::Something => Expected::Present,
+        }
+    }
+
     async fn try_to_bring(
         &self,
         blob: &Descriptor,
@@ -419,7 +426,10 @@ impl<'a> Walk<'a> {
                 Ok(Begun::Upload(upload)) => upload,
                 Err(error) => return Err(opening(error)),
             },
-            None => match client.begin_upload(self.destination, blob).await {
+            None => match client
+                .begin_upload(self.destination, blob, self.expected())
+                .await
+            {
                 Ok(Begun::There) => return Ok(Brought::Present),
                 Ok(Begun::Upload(upload)) => upload,
                 Err(error) => return Err(opening(error)),

@@ -13,7 +13,6 @@
 )]
 
 mod command_line_trials;
-mod distribution;
 mod faults;
 mod harness;
 mod program;

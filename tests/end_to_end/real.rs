@@ -2,7 +2,7 @@
 
 mod clients;
 mod credentials;
-mod distribution;
+pub(crate) mod distribution;
 mod ends;
 mod gate;
 mod images;

@@ -4,8 +4,8 @@ use consign::oci::Digest;
 use consign::serve::{Access, Registry};
 use libtest_mimic::Trial;
 
-use crate::distribution::Distribution;
 use crate::harness::{Tool, Tools, with_tools};
+use crate::real::distribution::Distribution;
 use crate::registry::{Contents, Image, Pushed, Settings, TestRegistry, artifact, index};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -158,7 +158,7 @@ async fn oras(tools: Tools) {
 async fn distribution(tools: Tools) {
     let registry = TestRegistry::start().await;
     let all = image(&registry).await;
-    let other = Distribution::start(&tools).await;
+    let other = Distribution::start(&tools, "distribution").await;
     let there = format!("{}/app:1", other.host());
     for (from, to) in [
         (format!("{}/app:1", registry.host()), there.clone()),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use consign::event::{Kind, Outcome};
 use consign::oci::{Digest, PlatformSelection};
-use consign::registry::Access;
+use consign::registry::{Access, Expected};
 use consign::transfer::Options;
 use libtest_mimic::Trial;
 
@@ -295,7 +295,7 @@ async fn secrets_do_not_print() {
     let begun = road
         .engine
         .client()
-        .begin_upload(&repository, &descriptor)
+        .begin_upload(&repository, &descriptor, Expected::Absent)
         .await;
     holds_no_secret(&format!("{begun:?}"));
 
