@@ -50,7 +50,7 @@ impl Client {
     /// When TLS cannot be set up, for instance without any root certificates.
     pub fn new(settings: Settings) -> Result<Self, NetworkError> {
         Ok(Self {
-            transport: Arc::new(Transport::new(settings).map_err(NetworkError::Http)?),
+            transport: Arc::new(Transport::new(settings)?),
         })
     }
 

@@ -92,6 +92,9 @@ pub enum NetworkError {
     /// The HTTP client says so.
     #[error("{}", RootCause(.0))]
     Http(reqwest::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(Box<rustls::Error>),
     /// The system says so.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -105,7 +108,7 @@ impl NetworkError {
                 super::host::tls_error(error),
                 Some(rustls::Error::InvalidCertificate(_))
             ),
-            Self::Io(_) => false,
+            Self::Tls(_) | Self::Io(_) => false,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use url::Url;
 
 use crate::flight::Flight;
@@ -33,6 +34,19 @@ const CHALLENGES_MAX: u32 = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections are closed before common servers close them (nginx: 75 s, distribution: 60 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// TLS with the system's roots, read once for both clients: that is most of the time a run without
+/// work takes.
+fn verified_tls() -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
 /// Sends requests.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -46,20 +60,29 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(settings: Settings) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(settings: Settings) -> Result<Self, NetworkError> {
+        let verified = match settings.tls {
+            Tls::Verified => {
+                Some(verified_tls().map_err(|error| NetworkError::Tls(Box::new(error)))?)
+            }
+            Tls::Unverified => None,
+        };
         let build = || {
-            reqwest::Client::builder()
+            let builder = reqwest::Client::builder()
                 .user_agent(concat!("consign/", env!("CARGO_PKG_VERSION")))
                 .http1_only()
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(CONNECT_TIMEOUT)
                 .pool_idle_timeout(IDLE_TIMEOUT)
-                .pool_max_idle_per_host(64)
-                .tls_danger_accept_invalid_certs(settings.tls == Tls::Unverified)
+                .pool_max_idle_per_host(64);
+            match verified.clone() {
+                Some(tls) => builder.tls_backend_preconfigured(tls),
+                None => builder.tls_danger_accept_invalid_certs(true),
+            }
         };
         Ok(Self {
-            outside: build().build()?,
-            loopback: build().no_proxy().build()?,
+            outside: build().build().map_err(NetworkError::Http)?,
+            loopback: build().no_proxy().build().map_err(NetworkError::Http)?,
             settings,
             hosts: Mutex::default(),
             schemes: Flight::default(),
