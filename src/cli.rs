@@ -52,6 +52,10 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(later) = later(&error) {
+                drop(write!(io::stderr().lock(), "{later}"));
+                return ExitCode::from(later.code());
+            }
             // Help and version go to stdout with 0, mistakes to stderr with 2.
             drop(error.print());
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
@@ -95,6 +99,54 @@ fn run(cli: Cli) -> Result<u8, Error> {
     // Whatever still hangs, a name look-up for instance, must not hold up the end.
     runtime.shutdown_background();
     code
+}
+
+/// Flags of later versions, refused by name.
+const LATER_FLAGS: [&str; 24] = [
+    "--registry",
+    "--project",
+    "--key",
+    "-k",
+    "-p",
+    "--passphrase-file",
+    "--sigstore-key",
+    "--sigstore-pubkey",
+    "--sign-identity",
+    "--sign-rejected",
+    "--signature-format",
+    "--signed-identity",
+    "--exact-repository",
+    "--subjects",
+    "--annotations",
+    "--authfile",
+    "--src-creds",
+    "--dest-creds",
+    "--creds-file",
+    "--ca-file",
+    "--src-tls-verify",
+    "--dest-tls-verify",
+    "--verify",
+    "validate",
+];
+
+/// What is said of a flag or word that clap does not know, but a later version will.
+fn later(error: &clap::Error) -> Option<Error> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    if !matches!(
+        error.kind(),
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand
+    ) {
+        return None;
+    }
+    let word = error
+        .get(ContextKind::InvalidArg)
+        .or_else(|| error.get(ContextKind::InvalidSubcommand));
+    let Some(ContextValue::String(word)) = word else {
+        return None;
+    };
+    let word = word.split(['=', ' ']).next().unwrap_or_default();
+    let is_later = LATER_FLAGS.contains(&word) || LATER.contains(&word);
+    is_later.then(|| Error::refused(&format!("`{word}` is not there yet")))
 }
 
 /// Commands of later versions, refused by name.

@@ -4,8 +4,10 @@
 //! its images can be refused by name; nothing is ever passed over.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::Deserialize;
+use serde::{Deserialize, de};
 
 use crate::oci::Reference;
 
@@ -18,7 +20,41 @@ pub const POLICY_BYTES_MAX: u64 = 1024 * 1024;
 pub struct Policy {
     default: Vec<Requirement>,
     #[serde(default)]
-    transports: BTreeMap<String, BTreeMap<String, Vec<Requirement>>>,
+    transports: Unique<Unique<Vec<Requirement>>>,
+}
+
+/// A map that refuses a key that stands there twice: readers disagree on which one counts.
+#[derive(Debug, Clone)]
+struct Unique<V>(BTreeMap<String, V>);
+
+impl<V> Default for Unique<V> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> de::Visitor<'de> for Entries<V> {
+            type Value = Unique<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Unique<V>, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, V>()? {
+                    if entries.insert(key, value).is_some() {
+                        return Err(de::Error::custom("a key stands there twice"));
+                    }
+                }
+                Ok(Unique(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
 }
 
 /// One requirement, by its type; the rest of it belongs to those that are implemented.
@@ -61,8 +97,8 @@ impl Policy {
         if policy.default.is_empty() {
             return Err(Error::Empty("default".to_owned()));
         }
-        for scopes in policy.transports.values() {
-            if let Some((scope, _)) = scopes.iter().find(|(_, list)| list.is_empty()) {
+        for scopes in policy.transports.0.values() {
+            if let Some((scope, _)) = scopes.0.iter().find(|(_, list)| list.is_empty()) {
                 return Err(Error::Empty(scope.clone()));
             }
         }
@@ -92,13 +128,18 @@ impl Policy {
     /// repository, each part of its path, the host, `*.` with the rest of the host, the transport's
     /// own default, the policy's.
     fn requirements(&self, image: &Reference) -> (String, &[Requirement]) {
-        let scopes = self.transports.get("docker");
+        let scopes = self.transports.0.get("docker");
         let repository = image.repository.to_string();
         let mut candidates = Vec::new();
-        match (&image.digest, &image.tag) {
-            (Some(digest), _) => candidates.push(format!("{repository}@{digest}")),
-            (None, Some(tag)) => candidates.push(format!("{repository}:{tag}")),
-            (None, None) => candidates.push(format!("{repository}:latest")),
+        // A name with both is refused by others; here each of its readings counts.
+        if let Some(digest) = &image.digest {
+            candidates.push(format!("{repository}@{digest}"));
+        }
+        if let Some(tag) = &image.tag {
+            candidates.push(format!("{repository}:{tag}"));
+        }
+        if image.digest.is_none() && image.tag.is_none() {
+            candidates.push(format!("{repository}:latest"));
         }
         let mut rest = repository.as_str();
         candidates.push(rest.to_owned());
@@ -106,16 +147,15 @@ impl Policy {
             candidates.push(parent.to_owned());
             rest = parent;
         }
-        // Wildcards stand for hosts without a port's sake: `*.example.com` fits `a.example.com:5000`
-        // only when written with the port.
-        let mut host = rest;
+        // A wildcard stands for all subdomains, whatever their ports.
+        let mut host = rest.split_once(':').map_or(rest, |(host, _)| host);
         while let Some((_, parent)) = host.split_once('.') {
             candidates.push(format!("*.{parent}"));
             host = parent;
         }
         candidates.push(String::new());
         for candidate in candidates {
-            if let Some(list) = scopes.and_then(|scopes| scopes.get(&candidate)) {
+            if let Some(list) = scopes.and_then(|scopes| scopes.0.get(&candidate)) {
                 let scope = if candidate.is_empty() {
                     "docker".to_owned()
                 } else {
@@ -174,6 +214,15 @@ mod tests {
             kind("a.b.wild.example/x"),
             of("*.wild.example", "sigstoreSigned")
         );
+        assert_eq!(
+            kind("b.wild.example:5000/x"),
+            of("*.wild.example", "sigstoreSigned")
+        );
+        let both = format!(
+            "a.example.com/free/not:1@{}",
+            crate::oci::Digest::sha256(b"x")
+        );
+        assert_eq!(kind(&both), of("a.example.com/free/not:1", "reject"));
         assert_eq!(kind("wild.example/x"), None);
         assert_eq!(kind("a.example.com:5000/x"), None);
     }
@@ -187,6 +236,9 @@ mod tests {
             r#"{"default":[{}]}"#,
             r#"{"default":[{"type":"reject"}],"transport":{}}"#,
             r#"{"default":[{"type":"reject"}],"transports":{"docker":{"x":[]}}}"#,
+            r#"{"default":[{"type":"reject"}],"default":[{"type":"insecureAcceptAnything"}]}"#,
+            r#"{"default":[{"type":"reject"}],"transports":{"docker":{"x":[{"type":"reject"}],"x":[{"type":"insecureAcceptAnything"}]}}}"#,
+            r#"{"default":[{"type":"reject","type":"insecureAcceptAnything"}]}"#,
         ] {
             assert!(Policy::parse(bad.as_bytes()).is_err(), "{bad}");
         }

@@ -25,7 +25,7 @@ use std::time::SystemTime;
 
 pub use digests::Digests;
 pub use document::{Document, SCHEMA};
-pub use failures::{Failures, HEADER};
+pub use failures::{Failures, HEADER, carried};
 pub use hint::hint;
 pub use lines::Lines;
 pub use plan::{write_plan_json, write_plan_text};
@@ -141,6 +141,30 @@ impl Skipped {
             text: text::cleaned(&error.line.text, SKIPPED_CHARS_MAX),
             reason: text::cleaned(&error.reason.to_string(), SKIPPED_CHARS_MAX),
         }
+    }
+}
+
+impl Skipped {
+    /// The bad line that a failed list carries: `place`, as [`Display`](std::fmt::Display) writes it,
+    /// and the line's `text`. `None` for what no failed list of ours says.
+    pub fn carried(place: &str, text: &str) -> Option<Self> {
+        let (place, reason) = place.split_once(": ")?;
+        let (before, last) = place.rsplit_once(':')?;
+        let last = last.parse().ok()?;
+        let in_line = before
+            .rsplit_once(':')
+            .and_then(|(file, line)| Some((file, line.parse().ok()?)));
+        let (file, line, column) = match in_line {
+            Some((file, line)) => (file, line, Some(last)),
+            None => (before, last, None),
+        };
+        Some(Self {
+            file: Arc::from(text::cleaned(file, SKIPPED_CHARS_MAX)),
+            line,
+            column,
+            text: text::cleaned(text, SKIPPED_CHARS_MAX),
+            reason: text::cleaned(reason, SKIPPED_CHARS_MAX),
+        })
     }
 }
 

@@ -8,6 +8,7 @@
 mod breaker;
 mod contest;
 mod mirror;
+mod queue;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 pub use mirror::Mirror;
 
 use breaker::Breaker;
+use queue::Queue;
 
 use crate::event::{End, Event, Failure, Kind, Ledger, Note, Outcome, Stage, Summary};
 use crate::oci::{Digest, Registry};
@@ -98,6 +100,7 @@ pub async fn run<W: Work>(
         work,
         consumer,
         settings,
+        queue: Queue::default(),
     };
     run.consumer.event(&Event::Began {
         jobs: run.plan.jobs().len(),
@@ -122,6 +125,7 @@ struct Run<'a, W, C> {
     ledger: Ledger,
     breaker: Breaker,
     consumer: &'a mut C,
+    queue: Queue,
 }
 
 /// What a task brings back.
@@ -146,8 +150,11 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
             Ok(contests) => contests,
             Err(end) => return end,
         };
-        for (id, outcome) in contests {
+        for (id, outcome) in contests.ended {
             self.finish(id, &outcome, Duration::ZERO);
+        }
+        for group in contests.groups {
+            self.queue.hold(group);
         }
         self.jobs(wish).await
     }
@@ -166,8 +173,11 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
         let mut tick = ticks();
         loop {
             while end == End::Completed && tasks.len() < self.settings.jobs.get() {
-                let Some(job) = waiting.next() else { break };
-                if self.ledger.has_ended(job.id) {
+                let next = self.queue.next().and_then(|id| plan.job(id));
+                let Some(job) = next.or_else(|| waiting.next()) else {
+                    break;
+                };
+                if self.ledger.has_ended(job.id) || self.queue.is_held(job.id) {
                     continue;
                 }
                 if let Some(failure) = self.breaker.refusal(job) {
@@ -251,6 +261,9 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
             outcome: outcome.clone(),
             elapsed,
         });
+        for repeated in self.queue.release(job, outcome) {
+            self.finish(repeated, &Outcome::Duplicate { of: job }, Duration::ZERO);
+        }
     }
 
     /// Ends what was never started.

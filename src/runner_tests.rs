@@ -1056,6 +1056,25 @@ async fn rivals_that_mean_one_digest_run_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rival_takes_over_where_the_first_does_not_end_well() {
+    let sources = ["s.io/a/x:1", "t.io/a/x:1", "u.io/a/x:1", "v.io/a/x:1"];
+    let closes = [
+        Close::NotTried,
+        Close::Failed(Kind::NotFound, Some(Side::Source)),
+        Close::Copied,
+        Close::Copied,
+    ];
+    let scripts = closes.map(Script::from).to_vec();
+    let mut case = Case::new(&rivals(&sources), scripts);
+    for source in sources {
+        case = case.answer(source, Answer::Digest(7));
+    }
+    let done = case.run().await;
+    assert_eq!(done.words(), ["not-tried", "failed", "copied", "duplicate"]);
+    assert_eq!(*done.outcome(3), Outcome::Duplicate { of: JobId::new(2) });
+}
+
+#[tokio::test(start_paused = true)]
 async fn rivals_that_differ_fail_by_name_and_the_others_run() {
     let list = rivals(&["s.io/a/x:1", "t.io/a/x:1"]) + &lines("s.io", 1, "d.io");
     let done = Case::new(&list, Vec::new()).run().await;

@@ -11,7 +11,8 @@ mod decide;
 mod error;
 mod walk;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -109,8 +110,9 @@ pub struct Engine {
     /// What a destination repository is known to have: blobs, and manifests with all below them. The
     /// same bytes may be both, in two places of a registry.
     present: Flight<(Repository, Thing, Digest), ()>,
-    /// Bounds how many manifests with blobs are held at once, by all jobs together.
-    leaves: Semaphore,
+    /// Bounds how many manifests with blobs are held at once, by all jobs together; for each source
+    /// registry alone, so that one that is throttled holds up no other.
+    leaves: Mutex<HashMap<Registry, Arc<Semaphore>>>,
 }
 
 impl Engine {
@@ -121,8 +123,16 @@ impl Engine {
             meter,
             homes: Flight::default(),
             present: Flight::default(),
-            leaves: Semaphore::new(LEAVES_MAX),
+            leaves: Mutex::default(),
         }
+    }
+
+    fn leaves(&self, registry: &Registry) -> Arc<Semaphore> {
+        let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
+        let leaves = leaves
+            .entry(registry.clone())
+            .or_insert_with(|| Arc::new(Semaphore::new(LEAVES_MAX)));
+        Arc::clone(leaves)
     }
 
     /// The client it asks.

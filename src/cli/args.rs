@@ -17,7 +17,7 @@ const JOBS_MAX: usize = 256;
 /// The longest time limit; beyond it clocks could overflow and nobody waits.
 const DURATION_MAX: Duration = Duration::from_hours(30 * 24);
 
-/// Bulk image mirroring, signing and signature validation
+/// Bulk image mirroring; signing and signature validation are not there yet
 #[derive(Debug, Parser)]
 #[command(
     name = "consign",
@@ -152,6 +152,7 @@ pub(super) struct Copying {
         short,
         long,
         value_name = "ARCH",
+        value_parser = part,
         value_delimiter = ',',
         conflicts_with = "platforms"
     )]
@@ -160,6 +161,7 @@ pub(super) struct Copying {
     #[arg(
         long,
         value_name = "OS",
+        value_parser = part,
         value_delimiter = ',',
         conflicts_with = "platforms"
     )]
@@ -168,6 +170,7 @@ pub(super) struct Copying {
     #[arg(
         long,
         value_name = "VARIANT",
+        value_parser = part,
         value_delimiter = ',',
         conflicts_with = "platforms"
     )]
@@ -385,6 +388,18 @@ fn jobs(text: &str) -> Result<NonZeroUsize, String> {
         .ok_or_else(|| format!("a number from 1 to {JOBS_MAX} is wanted"))
 }
 
+/// A part of a platform. `-a` with a `=` will be an annotation, as cosign's users type it.
+fn part(text: &str) -> Result<String, String> {
+    if text.contains('=') {
+        return Err("annotations are not there yet".to_owned());
+    }
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    if text.is_empty() || !text.bytes().all(is_plain) {
+        return Err("lower-case letters, digits, -, _ and . are wanted".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if parsed.is_zero() || parsed > DURATION_MAX {
@@ -429,6 +444,8 @@ mod tests {
             "consign mirror -f x -d user@host",
             "consign mirror -f x --platform linux",
             "consign mirror -f x --platform linux/amd64 --arch arm64",
+            "consign mirror -f x --arch ,",
+            "consign mirror -f x -a key=value",
             "consign copy a",
             "consign copy A b",
         ] {

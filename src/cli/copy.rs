@@ -49,6 +49,7 @@ pub(super) async fn copy(
         command: "copy",
         plan: Arc::new(plan),
         skipped: Vec::new(),
+        lists: Vec::new(),
         failed: None,
         copying,
         access,

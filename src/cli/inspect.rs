@@ -2,8 +2,11 @@
 
 use serde_json::json;
 
+use crate::event::Kind;
 use crate::oci::{Reference, View};
 use crate::registry::{self, Access, ErrorKind};
+
+use crate::transfer::kind_of;
 
 use super::args::{InspectArgs, ListTagsArgs};
 use super::error::Error;
@@ -60,7 +63,9 @@ pub(super) async fn list_tags(args: ListTagsArgs, environment: &Environment) -> 
 
 /// The exit code is that of a line that failed, or that could not be determined.
 fn refused(name: &Reference, error: &registry::Error) -> Error {
-    let code = if error.kind.is_passing() { 4 } else { 1 };
+    let kind = kind_of(&error.kind);
+    let is_unknown = matches!(kind, Kind::Network | Kind::RateLimited | Kind::Timeout);
+    let code = if is_unknown { 4 } else { 1 };
     let new = Error::usage(&format!("cannot read `{name}`"), error).with_code(code);
     if matches!(error.kind, ErrorKind::Unauthorized(_)) {
         let registry = name.repository.registry();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::list::{self, Entry, Parsed};
 use crate::plan::{self, Plan, Rewrite};
-use crate::report::Skipped;
+use crate::report::{self, Skipped};
 
 use super::error::Error;
 
@@ -35,20 +35,26 @@ pub(super) fn plan(
 ) -> Result<(Plan, Vec<Skipped>), Error> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut bad = Vec::new();
+    let mut carried = Vec::new();
     for file in files {
         let parsed = read(file)?;
+        carried.extend(carry(file)?);
         entries.extend(parsed.entries);
         for error in parsed.bad {
             bad.push((Skipped::unread(&error), error.hint()));
         }
+    }
+    if entries.is_empty() && bad.is_empty() && carried.is_empty() {
+        let what = "the lists name no image; nothing was tried, and nothing is changed";
+        return Err(Error::refused(what));
     }
     let (plan, errors) = plan::plan_good(entries, rewrite);
     for error in errors {
         bad.push((Skipped::unplanned(&error), error.hint()));
     }
     if bad.is_empty() || bad_lines == BadLines::Skip {
-        let skipped = bad.into_iter().map(|(skipped, _)| skipped).collect();
-        return Ok((plan, skipped));
+        let skipped = bad.into_iter().map(|(skipped, _)| skipped).chain(carried);
+        return Ok((plan, skipped.collect()));
     }
     Err(refusal(&bad))
 }
@@ -76,6 +82,27 @@ fn refusal(bad: &[(Skipped, Option<&'static str>)]) -> Error {
         error = error.with_hint(hint);
     }
     error
+}
+
+/// The bad lines that a failed list carries. Standard input cannot be read twice and carries none.
+fn carry(path: &Path) -> Result<Vec<Skipped>, Error> {
+    if path == Path::new("-") {
+        return Ok(Vec::new());
+    }
+    let read = File::open(path).and_then(|file| {
+        // A pipe has been read, and a device would not end.
+        if file.metadata()?.is_file() {
+            report::carried(BufReader::new(file))
+        } else {
+            Ok(Vec::new())
+        }
+    });
+    read.map_err(|error| {
+        Error::usage(
+            &format!("cannot read the list `{}`", path.display()),
+            &error,
+        )
+    })
 }
 
 fn read(path: &Path) -> Result<Parsed, Error> {

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Stderr, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 
 use crate::event::{Event, Failure, Kind, Meter, Side, Stage};
 use crate::oci::{PlatformSelection, Registry};
@@ -43,6 +44,12 @@ pub(super) async fn mirror(
         BadLines::Refuse
     };
     let (plan, skipped) = lists::plan(&args.files, &rewrite, bad_lines)?;
+    if general.log_format == LogFormat::Text {
+        for line in &skipped {
+            // Nobody reads it, then.
+            drop(writeln!(io::stderr(), "skipped {line}"));
+        }
+    }
     if args.dry_run {
         return show(&plan, &skipped, args.output);
     }
@@ -50,6 +57,7 @@ pub(super) async fn mirror(
         command: "mirror",
         plan: Arc::new(plan),
         skipped,
+        lists: args.files,
         failed: Some(args.failed),
         copying: args.copying,
         access: args.access,
@@ -83,6 +91,8 @@ pub(super) struct Run {
     pub(super) command: &'static str,
     pub(super) plan: Arc<Plan>,
     pub(super) skipped: Vec<Skipped>,
+    /// The files the plan was read from.
+    pub(super) lists: Vec<PathBuf>,
     pub(super) failed: Option<PathBuf>,
     pub(super) copying: Copying,
     pub(super) access: Access,
@@ -96,6 +106,7 @@ impl Run {
         general: &General,
         environment: &Environment,
     ) -> Result<u8, Error> {
+        self.check_outputs()?;
         let refusals = policy::refusals(&self.copying, environment, &self.plan)?;
         let registries: BTreeSet<Registry> = self
             .plan
@@ -117,22 +128,20 @@ impl Run {
             skipped: self.skipped.len(),
         };
         let (wish, wishes) = watch::channel(Wish::Go);
-        let mut consumer = Told {
+        let consumer = Told {
             reports,
             error: None,
         };
-        let run = runner::run(
-            Arc::clone(&self.plan),
-            Arc::new(work),
-            settings,
-            wishes,
-            &mut consumer,
-        );
-        let ended = tokio::select! {
-            ended = Box::pin(run) => ended,
+        let (plan, work) = (Arc::clone(&self.plan), Arc::new(work));
+        let ended = on_its_own(consumer, async move |consumer| {
+            runner::run(plan, work, settings, wishes, consumer).await
+        })?;
+        let ((summary, end), consumer) = tokio::select! {
+            ended = ended => ended.map_err(|_| {
+                Error::refused("this is a bug of consign: a report panicked").with_code(70)
+            })?,
             end = signals.watch(wish) => return Ok(signals::code(end)),
         };
-        let (summary, end) = ended;
         if let Some(error) = consumer.error {
             return Err(Error::usage(
                 "the run ended, but not all of it could be written down",
@@ -140,6 +149,33 @@ impl Run {
             ));
         }
         Ok(summary.exit_code(end))
+    }
+
+    /// Refuses outputs that would overwrite each other or a list; only the failed list may be the list
+    /// that is run again.
+    fn check_outputs(&self) -> Result<(), Error> {
+        let mut taken: Vec<(&str, PathBuf)> = Vec::new();
+        let lists = self.lists.iter().map(|path| ("the list", Some(path)));
+        let outputs = [
+            ("the failed list", self.failed.as_ref()),
+            ("the report", self.copying.report.as_ref()),
+            ("the list of digests", self.copying.digests.as_ref()),
+        ];
+        for (what, path) in lists.chain(outputs) {
+            let Some(path) = path else { continue };
+            let place = place(path);
+            let other = taken.iter().find(|(_, other)| *other == place);
+            if let Some((other, _)) = other
+                && !matches!((*other, what), ("the list", "the list" | "the failed list"))
+            {
+                let path = path.display();
+                return Err(Error::refused(&format!(
+                    "`{path}` cannot be {other} and {what}"
+                )));
+            }
+            taken.push((what, place));
+        }
+        Ok(())
     }
 
     fn reports(
@@ -200,6 +236,37 @@ impl Run {
     }
 }
 
+/// Runs `work` with `consumer` on a thread of its own, and says how it ended: a consumer may be held up
+/// by a pipe that nobody reads, or a disk that hangs, and signals must be heard all the same.
+fn on_its_own<T: Send + 'static>(
+    mut consumer: Told,
+    work: impl AsyncFnOnce(&mut Told) -> T + Send + 'static,
+) -> Result<oneshot::Receiver<(T, Told)>, Error> {
+    let (tell, told) = oneshot::channel();
+    let runtime = Handle::current();
+    std::thread::Builder::new()
+        .name("runner".to_owned())
+        .spawn(move || {
+            let ended = runtime.block_on(work(&mut consumer));
+            // Nobody waits for it after a second signal.
+            drop(tell.send((ended, consumer)));
+        })
+        .map_err(|error| Error::usage("cannot start the run", &error))?;
+    Ok(told)
+}
+
+/// Where a path leads, as far as there is something to follow.
+fn place(path: &Path) -> PathBuf {
+    let resolved = path.canonicalize().or_else(|_| {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize()?;
+        Ok::<_, io::Error>(folder.join(path.file_name().unwrap_or_default()))
+    });
+    resolved.unwrap_or_else(|_| path.to_owned())
+}
+
 /// Standard error, for a person. One who went away misses it; the run and its exit code are the same.
 struct ForPeople(Stderr);
 
@@ -226,8 +293,13 @@ struct Told {
 
 impl Consumer for Told {
     fn event(&mut self, event: &Event) {
-        if let Err(error) = self.reports.event(event) {
-            self.error.get_or_insert(error);
+        match self.reports.event(event) {
+            Err(error) => {
+                self.error.get_or_insert(error);
+            }
+            // At the end everything is written as a whole; what could not be before is there now.
+            Ok(()) if matches!(event, Event::Ended { .. }) => self.error = None,
+            Ok(()) => {}
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 
-use crate::oci::Digest;
+use crate::oci::{Algorithm, Digest};
 
 use super::error::{Error, Kind};
 
@@ -180,6 +180,20 @@ pub(super) struct Directory {
     next: AtomicU64,
 }
 
+/// Refuses what stands at `path` unless it is of this kind; nothing there is fine.
+fn refuse_unless(path: &Path, is_right: impl Fn(&fs::Metadata) -> bool) -> Result<(), Error> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !is_right(&metadata) => {
+            let error = io::Error::other("it is a link, or not what a layout has there");
+            Err(Error::io(path, "use it")(error))
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(path, "look at it")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Directory {
     pub(super) const fn for_reading(root: PathBuf) -> Self {
         Self {
@@ -193,8 +207,20 @@ impl Directory {
     pub(super) fn for_writing(root: PathBuf) -> Result<Self, Error> {
         let uploads = root.join(UPLOADS);
         fs::create_dir_all(&uploads).map_err(Error::io(&uploads, "create it"))?;
+        // A layout may come from elsewhere: nothing is written or removed through a link in it.
+        let blobs = root.join("blobs");
+        let kinds = [Algorithm::Sha256, Algorithm::Sha512].map(|kind| blobs.join(kind.name()));
+        for folder in kinds.iter().chain([&blobs, &uploads]) {
+            refuse_unless(folder, fs::Metadata::is_dir)?;
+        }
         let path = uploads.join("lock");
-        let lock = File::create(&path).map_err(Error::io(&path, "create it"))?;
+        refuse_unless(&path, fs::Metadata::is_file)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(Error::io(&path, "create it"))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Err(Error::new(root, Kind::InUse)),
@@ -202,7 +228,9 @@ impl Directory {
         }
         for entry in fs::read_dir(&uploads).map_err(Error::io(&uploads, "list it"))? {
             let path = entry.map_err(Error::io(&uploads, "list it"))?.path();
-            if path.file_name().is_some_and(|name| name != "lock") {
+            // Only what `temporary` names is ours to remove.
+            let name = path.file_name().map(|name| name.to_string_lossy());
+            if name.is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit())) {
                 fs::remove_file(&path).map_err(Error::io(&path, "remove it"))?;
             }
         }

@@ -230,3 +230,26 @@ async fn a_damaged_document_is_not_given_out() {
     let error = layout.bytes(&digest, 4).await.unwrap_err();
     assert!(matches!(error.kind, Kind::TooLarge(4)));
 }
+
+#[tokio::test]
+async fn nothing_is_removed_or_truncated_through_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("layout");
+    drop(Layout::create(&layout).await.unwrap());
+    let precious = folder.path().join("precious");
+    fs::create_dir(&precious).unwrap();
+    for name in ["1", "lock"] {
+        fs::write(precious.join(name), "mine").unwrap();
+    }
+    let lock = layout.join(".uploads/lock");
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(precious.join("lock"), &lock).unwrap();
+    assert!(Layout::create(&layout).await.is_err());
+    fs::remove_dir_all(layout.join(".uploads")).unwrap();
+    std::os::unix::fs::symlink(&precious, layout.join(".uploads")).unwrap();
+    assert!(Layout::create(&layout).await.is_err());
+    for name in ["1", "lock"] {
+        let text = fs::read_to_string(precious.join(name));
+        assert_eq!(text.unwrap(), "mine", "{name}");
+    }
+}

@@ -353,6 +353,10 @@ impl FromStr for Reference {
         if text.is_empty() {
             return Err(Error::new("image reference", text, Reason::Empty));
         }
+        if text.contains("://") {
+            let reason = Reason::Grammar("a name has no scheme (`https://`) in front");
+            return Err(Error::new("image reference", text, reason));
+        }
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest.parse()?)),
             None => (text, None),

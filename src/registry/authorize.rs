@@ -138,7 +138,7 @@ impl Transport {
             if attempt >= attempts_max || is_silence || !kind.is_passing() {
                 return Err(fail(kind));
             }
-            let pause = wait.unwrap_or_else(|| self.settings.retry.pause_after(attempt));
+            let pause = self.settings.retry.pause(attempt, wait);
             tracing::debug!(attempt, ?pause, registry = %call.registry, "asking for a token again");
             tokio::time::sleep(pause).await;
             attempt += 1;

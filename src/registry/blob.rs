@@ -85,6 +85,8 @@ impl BlobReader {
     ///
     /// Not to be called again after it was dropped in the middle.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        // Time that passed before anybody asked is not the source's.
+        self.progress_at = Instant::now();
         loop {
             if self.offset == self.descriptor.size {
                 return self.finish();

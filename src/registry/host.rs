@@ -18,8 +18,8 @@ const LARGE_MAX: usize = 8;
 /// What is known of one registry.
 #[derive(Debug)]
 pub(super) struct Host {
-    small: Arc<Limit>,
-    large: Arc<Limit>,
+    pub(super) small: Arc<Limit>,
+    pub(super) large: Arc<Limit>,
     first: Arc<Limit>,
     has_met: AtomicBool,
     challenge: Mutex<Option<Challenge>>,
@@ -57,10 +57,6 @@ impl Default for Host {
 impl Host {
     pub(super) async fn small_permit(&self) -> Permit {
         self.small.permit().await
-    }
-
-    pub(super) async fn large_permit(&self) -> Permit {
-        self.large.permit().await
     }
 
     /// Until a registry has answered once, one request at a time: the first answer brings the

@@ -30,6 +30,13 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<Limit>);
 
+/// What a question for a place brings.
+enum Claim {
+    Taken(Permit),
+    Closed(Instant),
+    Full,
+}
+
 impl Limit {
     pub(super) fn new(max: usize) -> Self {
         Self {
@@ -54,22 +61,32 @@ impl Limit {
             // Made before the state is looked at, so that no change in between is missed; all who
             // wait are woken, so that none takes a wake-up with it when its job ends.
             let freed = self.freed.notified();
-            let closed_until = {
-                let mut state = self.state();
-                match state.closed_until {
-                    Some(until) if until > Instant::now() => Some(until),
-                    _ if state.used < state.limit => {
-                        state.used += 1;
-                        state.closed_until = None;
-                        return Permit(Arc::clone(self));
-                    }
-                    _ => None,
-                }
-            };
-            match closed_until {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => freed.await,
+            match self.claim() {
+                Claim::Taken(permit) => return permit,
+                Claim::Closed(until) => tokio::time::sleep_until(until).await,
+                Claim::Full => freed.await,
             }
+        }
+    }
+
+    /// A place, if there is one now.
+    pub(super) fn try_permit(self: &Arc<Self>) -> Option<Permit> {
+        match self.claim() {
+            Claim::Taken(permit) => Some(permit),
+            Claim::Closed(_) | Claim::Full => None,
+        }
+    }
+
+    fn claim(self: &Arc<Self>) -> Claim {
+        let mut state = self.state();
+        match state.closed_until {
+            Some(until) if until > Instant::now() => Claim::Closed(until),
+            _ if state.used < state.limit => {
+                state.used += 1;
+                state.closed_until = None;
+                Claim::Taken(Permit(Arc::clone(self)))
+            }
+            _ => Claim::Full,
         }
     }
 

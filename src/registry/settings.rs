@@ -36,6 +36,13 @@ impl Default for Retry {
 }
 
 impl Retry {
+    /// The pause after attempt `attempt`, where the registry asked for `wait`: never less than our own,
+    /// for a registry that asks for none is in trouble all the same.
+    pub fn pause(&self, attempt: u32, wait: Option<Duration>) -> Duration {
+        let own = self.pause_after(attempt);
+        wait.map_or(own, |wait| wait.max(own))
+    }
+
     /// The pause after attempt `attempt` (1 is the first): between half and all of its step.
     pub fn pause_after(&self, attempt: u32) -> Duration {
         let doubled = self
@@ -80,6 +87,7 @@ mod tests {
         let retry = Retry::default();
         for attempt in 1..100 {
             let pause = retry.pause_after(attempt);
+            assert!(retry.pause(attempt, Some(Duration::ZERO)) >= retry.pause / 2);
             assert!(
                 pause <= retry.pause_max && pause >= retry.pause / 2,
                 "{attempt}: {pause:?}"

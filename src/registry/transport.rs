@@ -186,9 +186,7 @@ impl Transport {
                 // What comes before the request, a token for instance, has had its own tries.
                 Err(error) => return Err(error),
             };
-            let pause = error
-                .wait
-                .unwrap_or_else(|| self.settings.retry.pause_after(attempt));
+            let pause = self.settings.retry.pause(attempt, error.wait);
             if error.kind.is_throttling() {
                 host.complain(pause);
             }

@@ -1,6 +1,7 @@
 //! Asking a registry for a blob: it has it, mounts it, or opens an upload session for it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::header::LOCATION;
 use http::{Method, StatusCode};
@@ -12,8 +13,8 @@ use super::auth::{Access, Scope};
 use super::call::{Call, Lane, Redirects};
 use super::client::Client;
 use super::error::{Error, ErrorKind};
-use super::host::SelfMount;
-use super::limit::Permit;
+use super::host::{Host, SelfMount};
+use super::limit::{Limit, Permit};
 use super::place::{check_place, shown};
 
 /// Blobs of this size and more count as large transfers, in bytes: bandwidth, not latency, bounds them.
@@ -85,6 +86,13 @@ impl Weight {
         }
     }
 
+    const fn limit(self, host: &Host) -> &Arc<Limit> {
+        match self {
+            Self::Small => &host.small,
+            Self::Large => &host.large,
+        }
+    }
+
     /// Who counts the questions before its relay: for a large one the places it has already.
     const fn lane(self) -> Lane {
         match self {
@@ -94,27 +102,35 @@ impl Weight {
     }
 }
 
+/// Waits for a place under both limits, without holding one while it waits for the other.
+async fn both(mut one: &Arc<Limit>, mut other: &Arc<Limit>) -> Vec<Permit> {
+    loop {
+        let first = one.permit().await;
+        if let Some(second) = other.try_permit() {
+            return vec![first, second];
+        }
+        drop(first);
+        std::mem::swap(&mut one, &mut other);
+    }
+}
+
 impl Client {
     /// Places for one relay between two registries.
     ///
-    /// They are taken in one order everywhere, and one only where both sides are one registry: two
-    /// relays in opposite directions can never wait for each other.
+    /// Both are taken or none, and one only where both sides are one registry: no relay holds a place
+    /// of one registry while it waits for the other, which may be closed for a minute.
     ///
     /// # Cancel safety
     ///
     /// Dropping it gives everything back.
     pub async fn lanes(&self, one: &Registry, other: &Registry, weight: Weight) -> Lanes {
-        let mut registries = vec![one, other];
-        registries.sort_unstable();
-        registries.dedup();
-        let mut permits = Vec::with_capacity(2);
-        for registry in registries {
-            let host = self.transport.host(registry);
-            permits.push(match weight {
-                Weight::Large => host.large_permit().await,
-                Weight::Small => host.small_permit().await,
-            });
-        }
+        let permits = if one == other {
+            vec![weight.limit(&self.transport.host(one)).permit().await]
+        } else {
+            let hosts = [one, other].map(|registry| self.transport.host(registry));
+            let [one, other] = hosts.each_ref().map(|host| weight.limit(host));
+            both(one, other).await
+        };
         Lanes { _permits: permits }
     }
 
@@ -300,4 +316,29 @@ fn is_mount_refusal(error: &Error) -> bool {
         error.kind,
         ErrorKind::NotFound(_) | ErrorKind::Unauthorized(_) | ErrorKind::Refused(_)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::registry::Settings;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_source_does_not_hold_up_others() {
+        let client = Client::new(Settings::default()).unwrap();
+        let of = |text: &str| text.parse::<Registry>().unwrap();
+        let (to, slow, good) = (of("a.example"), of("docker.io"), of("quay.io"));
+        let minute = Duration::from_mins(1);
+        client.transport.host(&slow).complain(minute);
+        let mut waiting: Vec<_> = (0..8)
+            .map(|_| Box::pin(client.lanes(&slow, &to, Weight::Large)))
+            .collect();
+        for one in &mut waiting {
+            assert!(futures::poll!(one).is_pending());
+        }
+        let good = client.lanes(&good, &to, Weight::Large);
+        assert!(tokio::time::timeout(minute / 2, good).await.is_ok());
+    }
 }

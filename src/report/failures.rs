@@ -22,6 +22,9 @@ use crate::text;
 pub const HEADER: &str = "# consign failed list";
 /// The version of the format, which stands behind the header.
 const FORMAT: u32 = 1;
+/// What stands before a bad line's place and reason, and before its text.
+const BAD_LINE: &str = "# bad-line ";
+const BAD_TEXT: &str = "#   ";
 /// The longest reason in a comment, in characters. With all else a comment stays shorter than the
 /// longest line of a list.
 const REASON_CHARS_MAX: usize = 500;
@@ -223,11 +226,36 @@ impl Content<'_> {
             writeln!(out, "{}", job.line.text)?;
         }
         for skipped in self.skipped {
-            writeln!(out, "# bad-line {skipped}")?;
-            writeln!(out, "#   {}", skipped.text)?;
+            writeln!(out, "{BAD_LINE}{skipped}")?;
+            writeln!(out, "{BAD_TEXT}{}", skipped.text)?;
         }
         Ok(())
     }
+}
+
+/// The bad lines that a failed list carries as comments, so that a run of the list keeps them. None
+/// for a list of anybody else's.
+///
+/// The list has been read as a list before, so that its size and its lines are within bounds.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn carried(list: impl io::BufRead) -> io::Result<Vec<Skipped>> {
+    let mut bad = Vec::new();
+    let mut place = None;
+    for (number, line) in list.lines().enumerate() {
+        let line = line?;
+        if number == 0 && !line.trim_start_matches('\u{feff}').starts_with(HEADER) {
+            break;
+        }
+        if let Some(rest) = line.strip_prefix(BAD_LINE) {
+            place = Some(rest.to_owned());
+        } else if let (Some(place), Some(text)) = (place.take(), line.strip_prefix(BAD_TEXT)) {
+            bad.extend(Skipped::carried(&place, text));
+        }
+    }
+    Ok(bad)
 }
 
 /// Whether `path` is free, or holds a list of ours.

@@ -274,3 +274,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn bad_lines_are_carried_from_list_to_list() {
+    let bad = [
+        (
+            "images.txt",
+            14,
+            Some(5),
+            "nginx latest",
+            "two columns: a reason",
+        ),
+        ("c:odd name", 3, None, "x", "no place in the line"),
+    ]
+    .map(|(file, line, column, text, reason)| Skipped {
+        file: file.into(),
+        line,
+        column,
+        text: text.into(),
+        reason: reason.into(),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mirror-failed.txt");
+    let plan = Arc::new(Plan::default());
+    drop(Failures::create(&path, &plan, &bad, "mirror").unwrap());
+    let list = fs::read(&path).unwrap();
+    assert_eq!(carried(list.as_slice()).unwrap(), bad);
+    let foreign = String::from_utf8(list).unwrap().replace(HEADER, "# list");
+    assert_eq!(carried(foreign.as_bytes()).unwrap(), []);
+}

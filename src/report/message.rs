@@ -68,7 +68,17 @@ pub(super) fn failed(job: &Job, outcome: &Outcome, failure: &Failure, dress: Dre
 
 fn headline(job: &Job, outcome: &Outcome, failure: &Failure) -> String {
     if matches!(outcome, Outcome::NotTried(_)) {
-        return format!("did not try `{}`", job.source);
+        let because = match failure.side {
+            Some(Side::Source) => format!(": its source `{}`", job.source.repository.registry()),
+            Some(Side::Destination) => {
+                format!(
+                    ": its destination `{}`",
+                    job.destination.repository.registry()
+                )
+            }
+            None => String::new(),
+        };
+        return format!("did not try `{}`{because}", job.source);
     }
     match (failure.stage, failure.side) {
         (Stage::Preflight, Some(Side::Destination)) => format!("cannot use `{}`", job.destination),

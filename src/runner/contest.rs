@@ -12,9 +12,18 @@ use crate::plan::{Job, JobId, Plan};
 use super::breaker::Breaker;
 use super::{Work, unless_panicked};
 
-/// The outcomes of contested jobs that do not run.
+/// What was decided about contested jobs.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// The outcomes of those that do not run.
+    pub(super) ended: Vec<(JobId, Outcome)>,
+    /// Groups of which only the first runs, unless it does not end well.
+    pub(super) groups: Vec<Vec<JobId>>,
+}
+
+/// Decides which contested jobs run.
 ///
-/// Where all sources mean one digest, the first job runs and the others repeat it. Where two differ,
+/// Where all sources mean one digest, the first job runs and the others wait for it. Where two differ,
 /// or one could not be asked, all fail by name; one that is not there fails alone. What a registry of
 /// `breaker` would refuse is not asked.
 pub(super) async fn settle<W: Work>(
@@ -22,7 +31,7 @@ pub(super) async fn settle<W: Work>(
     plan: &Plan,
     breaker: &Breaker,
     at_once: NonZeroUsize,
-) -> Vec<(JobId, Outcome)> {
+) -> Settled {
     stream::iter(plan.contests())
         .map(async |group| {
             let jobs: Vec<&Job> = group.iter().filter_map(|id| plan.job(*id)).collect();
@@ -39,12 +48,16 @@ pub(super) async fn settle<W: Work>(
             judge(asked)
         })
         .buffer_unordered(at_once.get())
-        .concat()
+        .fold(Settled::default(), async |mut all, one| {
+            all.ended.extend(one.ended);
+            all.groups.extend(one.groups);
+            all
+        })
         .await
 }
 
-fn judge(asked: Vec<(&Job, Result<Digest, Outcome>)>) -> Vec<(JobId, Outcome)> {
-    let mut outcomes = Vec::new();
+fn judge(asked: Vec<(&Job, Result<Digest, Outcome>)>) -> Settled {
+    let mut settled = Settled::default();
     let mut there: Vec<(&Job, Digest)> = Vec::new();
     let mut unknown = None;
     for (job, answer) in asked {
@@ -60,22 +73,26 @@ fn judge(asked: Vec<(&Job, Result<Digest, Outcome>)>) -> Vec<(JobId, Outcome)> {
         if !is_missing && unknown.is_none() {
             unknown = outcome.failure().map(|why| (job, why.clone()));
         }
-        outcomes.push((job.id, outcome));
+        settled.ended.push((job.id, outcome));
     }
-    let Some((first, digest)) = there.first().copied() else {
-        return outcomes;
+    let Some((_, digest)) = there.first().copied() else {
+        return settled;
     };
     let agree = there.iter().all(|(_, other)| *other == digest);
-    for (job, _) in &there {
-        let outcome = match &unknown {
-            _ if !agree => Outcome::Failed(conflict(job, &there)),
-            Some((other, why)) => Outcome::Failed(incomparable(other, why)),
-            None if job.id == first.id => continue,
-            None => Outcome::Duplicate { of: first.id },
-        };
-        outcomes.push((job.id, outcome));
+    if agree && unknown.is_none() {
+        settled
+            .groups
+            .push(there.iter().map(|(job, _)| job.id).collect());
+        return settled;
     }
-    outcomes
+    for (job, _) in &there {
+        let failure = match &unknown {
+            Some((other, why)) if agree => incomparable(other, why),
+            _ => conflict(job, &there),
+        };
+        settled.ended.push((job.id, Outcome::Failed(failure)));
+    }
+    settled
 }
 
 /// The failure of `job`, which wants one of several images at its destination.

@@ -154,6 +154,7 @@ impl Decision<'_> {
                 }
             },
         };
+        let changed = changed.filter(|_| manifest.digest() != source);
         Ok(Wanted {
             manifest,
             config: None,

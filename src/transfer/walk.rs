@@ -215,7 +215,12 @@ impl<'a> Walk<'a> {
                 }
             }
             // Held while the blobs come; the semaphore is never closed.
-            let leaf = self.engine.leaves.acquire().await.ok();
+            let leaf = self
+                .engine
+                .leaves(self.source.registry())
+                .acquire_owned()
+                .await
+                .ok();
             let pulled = self
                 .engine
                 .client
@@ -394,7 +399,7 @@ impl<'a> Walk<'a> {
                 return Err(self.blob_error(Side::Destination, blob, error.into()));
             }
             tracing::debug!(digest = %blob.digest, attempt, %error, "beginning an upload anew");
-            let pause = error.wait.unwrap_or_else(|| retry.pause_after(attempt));
+            let pause = retry.pause(attempt, error.wait);
             tokio::time::sleep(pause).await;
             attempt += 1;
         }

@@ -820,15 +820,26 @@ async fn outputs() {
         "-o none/failed.txt",
         "--report none/report.json",
         "--digests none/digests.txt",
+        // One file cannot be two things, however its path is written.
+        "-o none.txt --report ./none.txt",
+        "--report none.txt --digests none.txt",
+        "--report list.txt",
+        "--digests ./list.txt",
     ] {
         let sides = stage.sides();
         let ended = stage
             .place
             .run(&format!("mirror -f list.txt {sides} {flags}"))
             .await;
-        ended.with(2).saying(&["none/"]);
+        let name = if flags.contains("none") {
+            "none"
+        } else {
+            "list.txt"
+        };
+        ended.with(2).saying(&[name]);
     }
     stage.nothing_was_contacted();
+    assert_eq!(stage.place.read("list.txt"), "team/app:1\n");
     let failed = stage.place.has("mirror-failed.txt");
     assert!(!failed, "{}", stage.place.read("mirror-failed.txt"));
 }
