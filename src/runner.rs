@@ -173,11 +173,11 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
         let mut tick = ticks();
         loop {
             while end == End::Completed && tasks.len() < self.settings.jobs.get() {
+                // What the queue has to do with comes from the queue alone, or it would start twice.
                 let next = self.queue.next().and_then(|id| plan.job(id));
-                let Some(job) = next.or_else(|| waiting.next()) else {
-                    break;
-                };
-                if self.ledger.has_ended(job.id) || self.queue.is_held(job.id) {
+                let next = next.or_else(|| waiting.find(|job| !self.queue.has(job.id)));
+                let Some(job) = next else { break };
+                if self.ledger.has_ended(job.id) {
                     continue;
                 }
                 if let Some(failure) = self.breaker.refusal(job) {

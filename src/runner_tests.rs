@@ -1064,14 +1064,17 @@ async fn a_rival_takes_over_where_the_first_does_not_end_well() {
         Close::Copied,
         Close::Copied,
     ];
-    let scripts = closes.map(Script::from).to_vec();
-    let mut case = Case::new(&rivals(&sources), scripts);
-    for source in sources {
-        case = case.answer(source, Answer::Digest(7));
+    for jobs in 1..=4 {
+        let scripts = closes.map(Script::from).to_vec();
+        let mut case = Case::new(&rivals(&sources), scripts).jobs(jobs);
+        for source in sources {
+            case = case.answer(source, Answer::Digest(7));
+        }
+        let done = case.run().await;
+        done.has_its_events_in_order();
+        assert_eq!(done.words(), ["not-tried", "failed", "copied", "duplicate"]);
+        assert_eq!(*done.outcome(3), Outcome::Duplicate { of: JobId::new(2) });
     }
-    let done = case.run().await;
-    assert_eq!(done.words(), ["not-tried", "failed", "copied", "duplicate"]);
-    assert_eq!(*done.outcome(3), Outcome::Duplicate { of: JobId::new(2) });
 }
 
 #[tokio::test(start_paused = true)]

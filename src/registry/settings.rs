@@ -59,7 +59,7 @@ impl Retry {
 pub struct Settings {
     /// Who gets which credential.
     pub credentials: Credentials,
-    /// Whether source registries' certificates are checked.
+    /// Whether certificates are checked, on both sides.
     pub tls: Tls,
     /// How long nothing may happen before a request or transfer has failed.
     pub stall_timeout: Duration,

@@ -174,9 +174,10 @@ impl Client {
     /// A blob that is probably there is asked for by HEAD: a mount would write its link anew, and while
     /// distribution 2.8 does so, others do not find the blob.
     ///
-    /// For one that is probably not, one POST does both where the registry mounts a blob from the very repository it is in: 201
-    /// says that it is there, 202 opens the session. Whether a registry does so is learned by use;
-    /// until it is known, a huge blob is asked for by HEAD first, and where it does not, every blob.
+    /// For one that is probably not, one POST asks and opens where the registry mounts a blob from the
+    /// very repository it is in: 201 says that it is there, 202 opens the session. Whether a registry
+    /// does so is learned by use; until it is known, a huge blob is asked for by HEAD first, and where
+    /// it does not, every blob.
     ///
     /// For a blob of [`Weight::Large`] the caller holds [`Lanes`] already.
     ///

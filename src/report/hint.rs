@@ -93,8 +93,8 @@ fn not_found(at: &Place<'_>, stage: Stage) -> Option<String> {
             at.registry()
         )),
         (Some(Side::Source), Stage::Preflight | Stage::Resolve) => Some(format!(
-            "see whether `{}` is written as its registry writes it; a name without a registry means \
-             `docker.io`",
+            "see whether `{}` is written as its registry writes it (a name without a registry means \
+             `docker.io`), and has the platforms that were asked for",
             at.reference
         )),
         (Some(Side::Source), Stage::Transfer) => Some(

@@ -10,6 +10,7 @@ use crate::plan::JobId;
 pub(super) struct Queue {
     /// Who waits for whom, in order.
     waiting: HashMap<JobId, VecDeque<JobId>>,
+    /// All that ever waited.
     held: HashSet<JobId>,
     ready: VecDeque<JobId>,
 }
@@ -24,8 +25,8 @@ impl Queue {
         }
     }
 
-    /// Whether `job` waits for another one.
-    pub(super) fn is_held(&self, job: JobId) -> bool {
+    /// Whether `job` waits for another one, or did: then it gets its turn here and nowhere else.
+    pub(super) fn has(&self, job: JobId) -> bool {
         self.held.contains(&job)
     }
 
@@ -44,7 +45,6 @@ impl Queue {
             return group;
         }
         if let Some(next) = group.pop_front() {
-            self.held.remove(&next);
             self.ready.push_back(next);
             self.waiting.insert(next, group);
         }

@@ -207,15 +207,15 @@ impl Decision<'_> {
         Err(self.error(Side::Destination, Stage::Transfer, Cause::Loss { lost }))
     }
 
-    /// What the destination has; `None` also for what no index could be joined with or lose anything
-    /// to, such as schema 1.
+    /// What the destination has; `None` also for schema 1, which no index can be joined with or take a
+    /// platform from. Anything else that cannot be read is an error: what it has cannot be told.
     async fn pull_there(&self, there: Option<&Resolved>) -> Result<Option<Manifest>, Error> {
         let Some(there) = there else { return Ok(None) };
         let identifier = Identifier::Digest(there.digest);
         let repository = &self.destination.repository;
         match self.pull(Side::Destination, repository, &identifier).await {
             Ok(manifest) => Ok(Some(manifest)),
-            Err(error) if error.is_document() => Ok(None),
+            Err(error) if error.is_schema_1() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -107,18 +107,12 @@ impl Error {
         Failure::new(self.stage, Some(self.side), self.kind(), self)
     }
 
-    /// Whether a registry brought a document that cannot be used.
-    pub(super) fn is_document(&self) -> bool {
-        match &self.cause {
-            Cause::Registry(error) => matches!(error.kind, ErrorKind::Document(_)),
-            Cause::Document(_)
-            | Cause::Absent
-            | Cause::Platform { .. }
-            | Cause::Exists { .. }
-            | Cause::Loss { .. }
-            | Cause::Limit(_)
-            | Cause::Disagrees { .. } => false,
-        }
+    /// Whether a registry brought a Docker schema 1 manifest.
+    pub(super) fn is_schema_1(&self) -> bool {
+        let Cause::Registry(error) = &self.cause else {
+            return false;
+        };
+        matches!(&error.kind, ErrorKind::Document(document) if document.reason == oci::Reason::Schema1)
     }
 
     /// Its kind, for the reports.
