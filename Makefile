@@ -1,7 +1,8 @@
 # The front door. What is longer than two lines is a script in scripts/.
 
-# A commit that raises the limit says what the new packages save.
-LOCK_LIMIT := 260
+# A commit that raises the limit says what the new packages save. 260 to 300: scrypt, secretbox, PKCS#8 and
+# Ed25519ph, to read what cosign writes, none of which is worth own code.
+LOCK_LIMIT := 300
 SCRIPTS := $(wildcard scripts/*.sh) .ci/run
 
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ build: ## Build the release binary, target/release/consign
 	cargo build --release --locked
 
 setup: ## Fetch the tools to test against into the cache, without changing the system
-	scripts/counterparts.sh registry crane oras skopeo
+	scripts/counterparts.sh registry crane oras skopeo cosign2 cosign3
 
 demo: ## Mirror real images between two registries on loopback, step by step
 	scripts/demo.sh

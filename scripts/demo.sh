@@ -5,7 +5,8 @@
 #
 # It builds the release binary, makes two real multi-arch images, serves them as a source registry, starts an
 # empty destination registry, both on loopback, and mirrors a list between them: with one missing image, a second
-# time, from the failed list, and with a bad line. The exit code is 0 when everything was as announced.
+# time, from the failed list, and with a bad line. Then it signs what was mirrored, validates it, and carries it into a
+# third registry. The exit code is 0 when everything was as announced.
 #
 #   CONSIGN   a binary to show instead of the one that is built
 set -euo pipefail
@@ -146,5 +147,28 @@ state mirror > before.txt
 run 2 consign mirror -f bad.txt -s "$source" -d "$destination" -o bad-failed.txt
 state mirror > after.txt
 cmp -s before.txt after.txt || fail "a run with a bad line wrote to the destination"
+
+heading "Sign what was mirrored, and validate it"
+export COSIGN_PASSWORD=demonstration
+run 0 consign generate-key --prefix site
+run 3 consign validate -f good.txt --registry "$destination" --key site.pub
+run 0 consign sign -f good.txt --registry "$destination" --key site.key -a stage=demo
+state mirror > before.txt
+run 0 consign sign -f good.txt --registry "$destination" --key site.key -a stage=demo
+state mirror > after.txt
+cmp -s before.txt after.txt || fail "signing again wrote to the destination"
+run 0 consign validate -f good.txt --registry "$destination" --key site.pub -a stage=demo --subjects all
+
+heading "Signatures travel; under their new name they are not accepted, until they are made anew"
+mkdir inner
+start inner --writable --listen 127.0.0.1:0 inner
+inner=$address
+run 0 consign mirror -f good.txt -s "$destination" -d "$inner"
+run 3 consign validate -f good.txt --registry "$inner" --key site.pub
+run 0 consign validate -f good.txt --registry "$inner" --key site.pub --exact-repository "$destination/{path}"
+run 0 consign generate-key --prefix inner-site
+run 0 consign mirror -f good.txt -s "$destination" -d "$inner" --destination-project resigned --verify-key site.pub \
+  --remove-signatures --sign-key inner-site.key
+run 0 consign validate -f good.txt --registry "$inner" --project resigned --key inner-site.pub
 
 printf '\nThe demonstration went as announced.\n'

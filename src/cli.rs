@@ -6,21 +6,29 @@ mod access;
 mod args;
 mod copy;
 mod error;
+mod generate_key;
 mod inspect;
+mod keys;
 mod lists;
 mod mirror;
+mod passphrase;
 mod policy;
+mod run;
 mod serve;
+mod sign;
 mod signals;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 
-use args::{Cli, Command, General, LogFormat};
+use args::{BelowSign, Cli, Command, General, LogFormat};
 use error::Error;
 
 /// What the process is told from outside: read once, handed down.
@@ -29,6 +37,9 @@ struct Environment {
     home: Option<OsString>,
     docker_config: Option<OsString>,
     registry_auth_file: Option<OsString>,
+    /// The passphrase of the private key; there and empty means that it is empty.
+    cosign_password: Option<SecretString>,
+    temporary: PathBuf,
     has_no_color: bool,
     is_terminal: bool,
 }
@@ -41,8 +52,30 @@ impl Environment {
             home: nonempty("HOME"),
             docker_config: nonempty("DOCKER_CONFIG"),
             registry_auth_file: nonempty("REGISTRY_AUTH_FILE"),
+            cosign_password: std::env::var("COSIGN_PASSWORD").ok().map(Into::into),
+            temporary: std::env::temp_dir(),
             has_no_color: nonempty("NO_COLOR").is_some(),
             is_terminal: io::stderr().is_terminal() && !dumb,
+        }
+    }
+}
+
+impl Environment {
+    /// Where processes of this user keep their locks: below the home, which is the same in every
+    /// session and for every job of the user; else below the folder for temporary files.
+    fn locks(&self) -> Option<PathBuf> {
+        let folder = if let Some(home) = &self.home {
+            Path::new(home).join(".cache/consign/locks")
+        } else {
+            let user = std::fs::metadata("/proc/self").ok()?.uid();
+            self.temporary.join(format!("consign-{user}/locks"))
+        };
+        match std::fs::create_dir_all(folder.parent()?) {
+            Ok(()) => Some(folder),
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "no locks between processes");
+                None
+            }
         }
     }
 }
@@ -82,6 +115,19 @@ fn run(cli: Cli) -> Result<u8, Error> {
         match cli.command {
             Command::Mirror(args) => Box::pin(mirror::mirror(*args, &general, &environment)).await,
             Command::Copy(args) => Box::pin(copy::copy(*args, &general, &environment)).await,
+            Command::Sign(command) => match (command.below, command.args) {
+                (Some(BelowSign::Validate(args)), _) => {
+                    // Hangar's name for the list of what did not end well.
+                    let failed = "sign-failed.txt";
+                    Box::pin(sign::validate(*args, failed, &general, &environment)).await
+                }
+                (None, args) => Box::pin(sign::sign(args, &general, &environment)).await,
+            },
+            Command::Validate(args) => {
+                let failed = "validate-failed.txt";
+                Box::pin(sign::validate(*args, failed, &general, &environment)).await
+            }
+            Command::GenerateKey(args) => generate_key::generate_key(&args, &environment),
             Command::Plan(mut args) => {
                 args.dry_run = true;
                 Box::pin(mirror::mirror(*args, &general, &environment)).await
@@ -102,22 +148,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
 }
 
 /// Flags of later versions, refused by name.
-const LATER_FLAGS: [&str; 24] = [
-    "--registry",
-    "--project",
-    "--key",
-    "-k",
-    "-p",
-    "--passphrase-file",
-    "--sigstore-key",
-    "--sigstore-pubkey",
-    "--sign-identity",
-    "--sign-rejected",
-    "--signature-format",
-    "--signed-identity",
-    "--exact-repository",
-    "--subjects",
-    "--annotations",
+const LATER_FLAGS: [&str; 7] = [
     "--authfile",
     "--src-creds",
     "--dest-creds",
@@ -125,8 +156,6 @@ const LATER_FLAGS: [&str; 24] = [
     "--ca-file",
     "--src-tls-verify",
     "--dest-tls-verify",
-    "--verify",
-    "validate",
 ];
 
 /// What is said of a flag or word that clap does not know, but a later version will.
@@ -150,13 +179,7 @@ fn later(error: &clap::Error) -> Option<Error> {
 }
 
 /// Commands of later versions, refused by name.
-const LATER: [&str; 20] = [
-    "sign",
-    "validate",
-    "verify",
-    "generate-key",
-    "generate-sigstore-key",
-    "signv1",
+const LATER: [&str; 14] = [
     "save",
     "load",
     "sync",

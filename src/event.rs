@@ -9,6 +9,7 @@
 mod failure;
 mod ledger;
 mod meter;
+mod signature;
 mod summary;
 
 use std::time::Duration;
@@ -16,6 +17,9 @@ use std::time::Duration;
 pub use failure::{CAUSE_CHARS_MAX, CAUSES_MAX, Failure, Kind, Side, Stage};
 pub use ledger::{Error, Ledger, Reason};
 pub use meter::{InFlight, Meter, Reading};
+pub use signature::{
+    Checked, Evidence, Format, Role, SignedManifest, Signing, Validation, Verdict,
+};
 pub use summary::{End, Summary};
 
 use crate::oci::{Digest, Pinned};
@@ -106,6 +110,18 @@ pub enum Outcome {
     /// The tag exists with another digest and was left as it is, as asked; [`Copied::image`] is what
     /// stands there.
     Kept(Copied),
+    /// Signatures were added; all that were asked for stand there now.
+    Signed(Box<Signing>),
+    /// Every signature that was asked for was there already: nothing was written.
+    AlreadySigned(Box<Signing>),
+    /// Every manifest that was to be checked has an accepted signature.
+    Accepted(Box<Validation>),
+    /// At least one manifest was rejected. The failure sums up, the validation has it all; without one
+    /// where a policy rejects the image as a whole.
+    Rejected(Failure, Option<Box<Validation>>),
+    /// None was rejected, and at least one could not be judged; without a validation when not even the
+    /// image could be asked for.
+    Undetermined(Failure, Option<Box<Validation>>),
     /// Another job does the same.
     Duplicate {
         /// That job.
@@ -124,6 +140,11 @@ impl Outcome {
             Self::Copied(_) => "copied",
             Self::UpToDate(_) => "up-to-date",
             Self::Kept(_) => "kept",
+            Self::Signed(_) => "signed",
+            Self::AlreadySigned(_) => "already-signed",
+            Self::Accepted(_) => "accepted",
+            Self::Rejected(..) => "rejected",
+            Self::Undetermined(..) => "undetermined",
             Self::Duplicate { .. } => "duplicate",
             Self::Failed(_) => "failed",
             Self::NotTried(_) => "not-tried",
@@ -134,15 +155,63 @@ impl Outcome {
     pub const fn copied(&self) -> Option<&Copied> {
         match self {
             Self::Copied(copied) | Self::UpToDate(copied) | Self::Kept(copied) => Some(copied),
-            Self::Duplicate { .. } | Self::Failed(_) | Self::NotTried(_) => None,
+            Self::Signed(_)
+            | Self::AlreadySigned(_)
+            | Self::Accepted(_)
+            | Self::Rejected(..)
+            | Self::Undetermined(..)
+            | Self::Duplicate { .. }
+            | Self::Failed(_)
+            | Self::NotTried(_) => None,
+        }
+    }
+
+    /// What was signed, where something was to be.
+    pub fn signing(&self) -> Option<&Signing> {
+        match self {
+            Self::Signed(signing) | Self::AlreadySigned(signing) => Some(signing),
+            Self::Copied(copied) | Self::UpToDate(copied) => copied.signing.as_deref(),
+            Self::Kept(_)
+            | Self::Accepted(_)
+            | Self::Rejected(..)
+            | Self::Undetermined(..)
+            | Self::Duplicate { .. }
+            | Self::Failed(_)
+            | Self::NotTried(_) => None,
+        }
+    }
+
+    /// What was validated, where something was to be.
+    pub fn validation(&self) -> Option<&Validation> {
+        match self {
+            Self::Accepted(validation) => Some(validation),
+            Self::Rejected(_, validation) | Self::Undetermined(_, validation) => {
+                validation.as_deref()
+            }
+            Self::Copied(copied) | Self::UpToDate(copied) => copied.validation.as_deref(),
+            Self::Kept(_)
+            | Self::Signed(_)
+            | Self::AlreadySigned(_)
+            | Self::Duplicate { .. }
+            | Self::Failed(_)
+            | Self::NotTried(_) => None,
         }
     }
 
     /// Why it did not end well; `None` when it did.
     pub const fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Failed(failure) | Self::NotTried(failure) => Some(failure),
-            Self::Copied(_) | Self::UpToDate(_) | Self::Kept(_) | Self::Duplicate { .. } => None,
+            Self::Failed(failure)
+            | Self::NotTried(failure)
+            | Self::Rejected(failure, _)
+            | Self::Undetermined(failure, _) => Some(failure),
+            Self::Copied(_)
+            | Self::UpToDate(_)
+            | Self::Kept(_)
+            | Self::Signed(_)
+            | Self::AlreadySigned(_)
+            | Self::Accepted(_)
+            | Self::Duplicate { .. } => None,
         }
     }
 }
@@ -158,6 +227,10 @@ pub struct Copied {
     pub changed: Option<Changed>,
     /// What moved for it.
     pub tally: Tally,
+    /// How its source was validated before, where that was asked.
+    pub validation: Option<Box<Validation>>,
+    /// The signatures that were made for it, where that was asked.
+    pub signing: Option<Box<Signing>>,
 }
 
 /// Why the digest at the destination differs from that of the source.

@@ -19,6 +19,8 @@ fn copied(bytes: u64) -> Copied {
             bytes,
             ..Tally::default()
         },
+        validation: None,
+        signing: None,
     }
 }
 

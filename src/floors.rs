@@ -17,21 +17,44 @@ const TABLE: &[(&str, u8, &[&str])] = &[
     ("list", 1, &["oci", "text"]),
     ("plan", 1, &["list", "oci"]),
     ("policy", 1, &["oci", "text"]),
+    ("template", 1, &["oci"]),
     ("event", 1, &["oci", "plan", "text"]),
     ("flight", 2, &[]),
     ("pace", 2, &[]),
     ("registry", 2, &["flight", "oci"]),
+    ("sigstore", 2, &["oci", "text"]),
     ("layout", 2, &["oci"]),
+    ("attached", 3, &["flight", "oci", "registry"]),
     (
         "transfer",
         3,
-        &["event", "flight", "oci", "pace", "registry"],
+        &[
+            "attached", "event", "flight", "oci", "pace", "registry", "sigstore",
+        ],
+    ),
+    (
+        "verify",
+        3,
+        &[
+            "attached", "event", "oci", "pace", "policy", "registry", "sigstore", "text",
+            "transfer",
+        ],
+    ),
+    (
+        "sign",
+        3,
+        &[
+            "attached", "event", "oci", "registry", "sigstore", "transfer", "verify",
+        ],
     ),
     ("serve", 3, &["layout", "oci"]),
     (
         "runner",
         4,
-        &["event", "oci", "pace", "plan", "registry", "transfer"],
+        &[
+            "attached", "event", "oci", "pace", "plan", "policy", "registry", "sign", "sigstore",
+            "template", "transfer", "verify",
+        ],
     ),
     ("report", 4, &["event", "list", "oci", "plan", "text"]),
     ("cli", CLI_FLOOR, &[]),
@@ -51,6 +74,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("docker_credential", &["cli"]),
     ("std::env", &["cli"]),
     ("tokio::signal", &["cli"]),
+    ("rpassword", &["cli"]),
     ("tracing_subscriber", &["cli"]),
     // Whoever writes to a person or to a file.
     ("indicatif", &["report"]),
@@ -60,14 +84,14 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("println!", &[]),
     ("eprint!", &[]),
     ("eprintln!", &[]),
-    ("std::fs", &["cli", "layout", "report"]),
+    ("std::fs", &["attached", "cli", "layout", "report"]),
     ("tokio::fs", &["cli", "layout", "report"]),
     // Tasks belong to somebody who ends them.
     ("tokio::spawn", &[]),
     ("task::spawn", &[]),
     ("thread::spawn", &[]),
     ("JoinSet", &["runner", "serve"]),
-    ("spawn_blocking", &["layout"]),
+    ("spawn_blocking", &["cli", "layout"]),
     // Groups would hide from this test what they import.
     ("std::{", &[]),
     ("tokio::{", &[]),

@@ -30,6 +30,7 @@
 //! 1. [`list`] · [`plan`] · [`policy`] · [`event`]: pure
 //! 0. [`oci`]: the words of the specifications · [`text`]: what others wrote, made fit to print
 
+pub mod attached;
 pub mod cli;
 pub mod event;
 pub mod flight;
@@ -43,8 +44,12 @@ pub mod registry;
 pub mod report;
 pub mod runner;
 pub mod serve;
+pub mod sign;
+pub mod sigstore;
+pub mod template;
 pub mod text;
 pub mod transfer;
+pub mod verify;
 
 #[cfg(test)]
 mod floors;

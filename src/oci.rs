@@ -4,14 +4,17 @@
 //! was read from: a [`Manifest`] is its raw bytes with a view beside them, and nothing that is only
 //! passing through is ever serialised again. This floor is pure: no network, no files, no clock.
 
+mod append;
 mod descriptor;
 mod digest;
 mod edit;
 mod manifest;
 mod media_type;
 mod platform;
+mod raw;
 mod reference;
 
+pub use append::{entries_of, referrer_entry, with_layers, with_referrers, without_referrers};
 pub use descriptor::{BLOB_BYTES_MAX, Descriptor};
 pub use digest::{Algorithm, Digest, Digester};
 pub use edit::{merged, selected};

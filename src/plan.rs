@@ -5,6 +5,10 @@
 //! wins one destination cannot be known before their digests are, so such jobs are only marked
 //! ([`Course::Contested`]).
 
+mod stay;
+
+pub use stay::{Stay, plan_in_place};
+
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fmt;
@@ -105,10 +109,20 @@ pub struct Job {
     pub source: Reference,
     /// Where to: a tag and no digest; or, where the source has a digest alone, that digest and no tag.
     pub destination: Reference,
+    /// The repository that the line names as its source, for templates that speak of it: before any
+    /// rewriting where the image stays, after it where it is copied.
+    pub origin: Repository,
     /// What the entry asks for itself.
     pub settings: Settings,
     /// Whether and how it runs.
     pub course: Course,
+}
+
+impl Job {
+    /// Whether the image stays where it is: it is signed or validated, not copied.
+    pub fn is_in_place(&self) -> bool {
+        self.source == self.destination
+    }
 }
 
 /// What a run will do. Jobs stand in list order, each at the position of its id.
@@ -188,6 +202,10 @@ pub enum Reason {
     /// Neither the line nor the command line names a destination registry.
     #[error("no destination registry for `{0}`")]
     NoDestination(Box<Reference>),
+    /// A mirror line names an image where it is to stay, and neither it nor the command line says at
+    /// which registry that is.
+    #[error("no registry for `{0}`")]
+    NoRegistry(Box<Reference>),
     /// It would be copied onto itself.
     #[error("`{0}` would be copied onto itself")]
     Itself(Box<Reference>),
@@ -210,6 +228,9 @@ impl Error {
         match &self.reason {
             Reason::NoDestination(_) => Some(
                 "give the registry with `-d REGISTRY`, or write it in column 2 of a mirror line",
+            ),
+            Reason::NoRegistry(_) => Some(
+                "give the registry with `--registry REGISTRY`, or write it in column 2 of the line",
             ),
             Reason::Itself(_) => Some(
                 "give another registry with `-d`, or another project with `--destination-project`",
@@ -236,6 +257,29 @@ pub fn plan(entries: Vec<Entry>, rewrite: &Rewrite) -> Result<Plan, Vec<Error>> 
 /// Makes the plan of the good ones of `entries`, and says what is wrong with the others, for runs
 /// that skip bad lines.
 pub fn plan_good(entries: Vec<Entry>, rewrite: &Rewrite) -> (Plan, Vec<Error>) {
+    plan_by(entries, |names| {
+        let (source, destination) = sides(names, rewrite)?;
+        Ok(Meant {
+            origin: source.repository.clone(),
+            source,
+            destination,
+        })
+    })
+}
+
+/// What the names of an entry mean.
+struct Meant {
+    source: Reference,
+    destination: Reference,
+    origin: Repository,
+}
+
+/// Makes the plan of those `entries` whose names mean something, in their order, and says what is wrong
+/// with the others.
+fn plan_by(
+    entries: Vec<Entry>,
+    mean: impl Fn(Names) -> Result<Meant, Reason>,
+) -> (Plan, Vec<Error>) {
     let mut errors = Vec::new();
     let mut jobs = Vec::with_capacity(entries.len());
     for (position, entry) in entries.into_iter().enumerate() {
@@ -244,18 +288,27 @@ pub fn plan_good(entries: Vec<Entry>, rewrite: &Rewrite) -> (Plan, Vec<Error>) {
             names,
             settings,
         } = entry;
-        match sides(names, rewrite) {
-            Ok((source, destination)) => jobs.push(Job {
+        match mean(names) {
+            Ok(meant) => jobs.push(Job {
                 id: JobId(position),
                 line,
-                source,
-                destination,
+                source: meant.source,
+                destination: meant.destination,
+                origin: meant.origin,
                 settings,
                 course: Course::Run,
             }),
             Err(reason) => errors.push((position, Error { line, reason })),
         }
     }
+    let plan = settle(jobs, &mut errors);
+    errors.sort_by_key(|(position, _)| *position);
+    let errors = errors.into_iter().map(|(_, error)| error).collect();
+    (plan, errors)
+}
+
+/// The plan of `jobs`, without those that ask for what an earlier one asks for in another way.
+fn settle(mut jobs: Vec<Job>, errors: &mut Vec<(usize, Error)>) -> Plan {
     let unlike = unlike(&jobs);
     jobs.retain(|job| match unlike.get(&job.id) {
         Some(first) => {
@@ -276,9 +329,7 @@ pub fn plan_good(entries: Vec<Entry>, rewrite: &Rewrite) -> (Plan, Vec<Error>) {
     for (job, course) in jobs.iter_mut().zip(courses) {
         job.course = course;
     }
-    errors.sort_by_key(|(position, _)| *position);
-    let errors = errors.into_iter().map(|(_, error)| error).collect();
-    (Plan { jobs, contests }, errors)
+    Plan { jobs, contests }
 }
 
 /// The source and the destination that `names` mean under `rewrite`.
@@ -386,16 +437,16 @@ fn unlike(jobs: &[Job]) -> HashMap<JobId, Line> {
 
 /// The course of each job, and the groups of those that are contested.
 fn courses(jobs: &[Job]) -> (Vec<Course>, Vec<Vec<JobId>>) {
-    let mut first: HashMap<(&Reference, &Reference), JobId> = HashMap::with_capacity(jobs.len());
+    let mut first = HashMap::with_capacity(jobs.len());
     let mut rivals: BTreeMap<Goal<'_>, Vec<JobId>> = BTreeMap::new();
     let mut courses = vec![Course::Run; jobs.len()];
     for (job, course) in jobs.iter().zip(&mut courses) {
         let of = *first
-            .entry((&job.source, &job.destination))
+            .entry((&job.source, &job.destination, &job.origin))
             .or_insert(job.id);
         if of != job.id {
             *course = Course::Duplicate { of };
-        } else if job.destination.tag.is_some() {
+        } else if job.destination.tag.is_some() && !job.is_in_place() {
             // Two sources for one digest bring the same bytes; only a tag can be contested.
             rivals.entry(goal(job)).or_default().push(job.id);
         }

@@ -275,3 +275,73 @@ proptest! {
         }
     }
 }
+
+/// `image of origin` of each job of a plan that leaves images where they are.
+fn staying(text: &str, stay: &Stay) -> Vec<String> {
+    let (plan, errors) = plan_in_place(entries(text), stay);
+    assert!(errors.is_empty(), "{errors:?}");
+    let jobs = plan.jobs().iter();
+    jobs.map(|job| {
+        assert!(job.is_in_place());
+        format!("{} of {}", job.destination, job.origin)
+    })
+    .collect()
+}
+
+#[test]
+fn where_images_stay_a_mirror_line_means_its_destination() {
+    let here = Stay::default();
+    let there = Stay {
+        registry: Some("d.io:5000".parse().unwrap()),
+        project: Some("site".parse().unwrap()),
+    };
+    assert_eq!(
+        staying("nginx:1\nq.io/a/b x.io/c/d 2\n", &here),
+        [
+            "docker.io/library/nginx:1 of docker.io/library/nginx",
+            "x.io/c/d:2 of q.io/a/b"
+        ]
+    );
+    assert_eq!(
+        staying("nginx:1\nq.io/a/b c/d 2\n", &there),
+        [
+            "d.io:5000/site/nginx:1 of docker.io/library/nginx",
+            "d.io:5000/site/d:2 of q.io/a/b"
+        ]
+    );
+    let (plan, errors) = plan_in_place(entries("q.io/a/b c/d 2\n"), &here);
+    assert!(plan.jobs().is_empty());
+    assert_eq!(
+        errors[0].to_string(),
+        "images.txt:1: no registry for `docker.io/c/d:2`"
+    );
+    assert!(errors[0].hint().unwrap().contains("--registry"));
+}
+
+#[test]
+fn where_images_stay_a_digest_stays_with_its_tag() {
+    let digest = Digest::sha256(b"x");
+    let text = format!("q.io/a/b:1@{digest}\nq.io/a/b@{digest}\n");
+    let (plan, errors) = plan_in_place(entries(&text), &Stay::default());
+    assert!(errors.is_empty());
+    assert_eq!(
+        plan.jobs()[0].destination.to_string(),
+        format!("q.io/a/b:1@{digest}")
+    );
+    assert_eq!(
+        plan.jobs()[1].destination.to_string(),
+        format!("q.io/a/b@{digest}")
+    );
+}
+
+#[test]
+fn where_images_stay_nothing_is_contested_and_what_repeats_is_a_duplicate() {
+    let text = "q.io/a/b x.io/c/d 2\nq.io/other x.io/c/d 2\nq.io/a/b x.io/c/d 2\n";
+    let (plan, errors) = plan_in_place(entries(text), &Stay::default());
+    assert!(errors.is_empty());
+    assert!(plan.contests().is_empty());
+    let courses: Vec<Course> = plan.jobs().iter().map(|job| job.course).collect();
+    let repeated = Course::Duplicate { of: JobId::new(0) };
+    // Two origins may mean two identities, so both are looked at.
+    assert_eq!(courses, [Course::Run, Course::Run, repeated]);
+}

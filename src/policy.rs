@@ -1,88 +1,59 @@
 //! What a host's `policy.json` asks of a source (containers-policy.json(5)); pure.
 //!
-//! Only `insecureAcceptAnything` is implemented yet. Whatever else a scope asks for is named, so that
-//! its images can be refused by name; nothing is ever passed over.
+//! What a scope asks for and is not there yet is named, so that its images can be refused by name; nothing
+//! is ever passed over. Load errors are in the words of containers/image.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
+mod identity;
+mod name;
+mod requirement;
+mod strict;
 
-use serde::{Deserialize, de};
+pub use identity::{IdentityError, SignedIdentity};
+pub use name::NameError;
+pub use requirement::{KeySource, Requirement, SigstoreSigned};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use strict::{Fields, Value};
 
 use crate::oci::Reference;
+use crate::text::cleaned;
 
 /// The largest policy that is read, in bytes.
 pub const POLICY_BYTES_MAX: u64 = 1024 * 1024;
+/// How much of a transport or scope an [`Error`] shows, in characters.
+const SCOPE_CHARS_MAX: usize = 200;
 
-/// A policy: requirements by transport and scope.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A policy: requirements by scope of the docker transport. Others are read for errors and forgotten.
+#[derive(Debug, Clone)]
 pub struct Policy {
     default: Vec<Requirement>,
-    #[serde(default)]
-    transports: Unique<Unique<Vec<Requirement>>>,
-}
-
-/// A map that refuses a key that stands there twice: readers disagree on which one counts.
-#[derive(Debug, Clone)]
-struct Unique<V>(BTreeMap<String, V>);
-
-impl<V> Default for Unique<V> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<V>(PhantomData<V>);
-        impl<'de, V: Deserialize<'de>> de::Visitor<'de> for Entries<V> {
-            type Value = Unique<V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Unique<V>, A::Error> {
-                let mut entries = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry::<String, V>()? {
-                    if entries.insert(key, value).is_some() {
-                        return Err(de::Error::custom("a key stands there twice"));
-                    }
-                }
-                Ok(Unique(entries))
-            }
-        }
-        deserializer.deserialize_map(Entries(PhantomData))
-    }
-}
-
-/// One requirement, by its type; the rest of it belongs to those that are implemented.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Requirement {
-    /// Its type: `insecureAcceptAnything`, `reject`, `signedBy`, `sigstoreSigned`.
-    #[serde(rename = "type")]
-    pub kind: String,
+    docker: BTreeMap<String, Vec<Requirement>>,
 }
 
 /// Why a policy cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not JSON of the policy's shape.
+    /// It is not JSON, or has a key twice, on whose value readers disagree.
     #[error("it is no policy")]
     Json(#[from] serde_json::Error),
-    /// A scope, or the default, has no requirements: nothing could be accepted, or everything.
-    #[error("the requirements of `{0}` are empty")]
-    Empty(String),
+    /// It does not have a policy's shape.
+    #[error("{place}: {reason}")]
+    Form {
+        /// Where: the policy, its default, a transport or a scope.
+        place: String,
+        /// What is wrong, in the words of containers/image.
+        reason: String,
+    },
 }
 
 /// What a policy asks of an image beyond what is implemented.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the policy asks for `{requirement}` in scope `{scope}`, which is not there yet")]
+#[error("the policy asks for {requirement} in scope `{scope}`, which is not there yet")]
 pub struct Unmet {
     /// The scope, or `default`.
     pub scope: String,
-    /// The type of the requirement.
+    /// The requirement, as [`Requirement::name`] names it.
     pub requirement: String,
 }
 
@@ -91,44 +62,64 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// When it is no policy, or has a scope without requirements.
+    /// When it is no policy, or a requirement in it is not whole, whatever the scope.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let policy: Self = serde_json::from_slice(bytes)?;
-        if policy.default.is_empty() {
-            return Err(Error::Empty("default".to_owned()));
-        }
-        for scopes in policy.transports.0.values() {
-            if let Some((scope, _)) = scopes.0.iter().find(|(_, list)| list.is_empty()) {
-                return Err(Error::Empty(scope.clone()));
+        let value: Value = serde_json::from_slice(bytes)?;
+        let at_root = at("the policy".to_owned());
+        let mut fields = value.fields().map_err(&at_root)?;
+        fields.only(&["default", "transports"]).map_err(&at_root)?;
+        let default = fields
+            .take("default")
+            .ok_or_else(|| at_root("Default policy is missing".to_owned()))?;
+        let default = requirements(default).map_err(at("`default`".to_owned()))?;
+        let mut docker = BTreeMap::new();
+        let transports = fields.take("transports").map(Value::fields).transpose();
+        let transports = transports.map_err(at("`transports`".to_owned()))?;
+        for (transport, scopes) in transports.into_iter().flat_map(Fields::into_entries) {
+            let shown = cleaned(&transport, SCOPE_CHARS_MAX);
+            let scopes = scopes
+                .fields()
+                .map_err(at(format!("transport `{shown}`")))?;
+            for (scope, list) in scopes.into_entries() {
+                let place = cleaned(&scope, SCOPE_CHARS_MAX);
+                let place = at(format!("scope `{place}` of transport `{shown}`"));
+                let list = requirements(list).map_err(place)?;
+                if transport == "docker" {
+                    docker.insert(scope, list);
+                }
             }
         }
-        Ok(policy)
+        Ok(Self { default, docker })
     }
 
-    /// Whether `image` may be used: the most specific scope that fits it decides alone.
-    ///
-    /// # Errors
-    ///
-    /// When that scope asks for anything but `insecureAcceptAnything`.
-    pub fn check(&self, image: &Reference) -> Result<(), Unmet> {
-        let (scope, requirements) = self.requirements(image);
-        match requirements
-            .iter()
-            .find(|one| one.kind != "insecureAcceptAnything")
-        {
-            None => Ok(()),
-            Some(other) => Err(Unmet {
-                scope,
-                requirement: crate::text::cleaned(&other.kind, 80),
-            }),
-        }
+    /// The files in which keys are looked for, whatever the scope of the docker transport, as the policy
+    /// writes their paths, each once.
+    pub fn key_paths(&self) -> BTreeSet<&str> {
+        self.docker
+            .values()
+            .chain([&self.default])
+            .flatten()
+            .filter_map(|requirement| match requirement {
+                Requirement::SigstoreSigned(signed) => match &signed.keys {
+                    KeySource::Paths(paths) => Some(paths),
+                    KeySource::Data(_) => None,
+                },
+                Requirement::InsecureAcceptAnything
+                | Requirement::Reject
+                | Requirement::Unsupported(_) => None,
+            })
+            .flatten()
+            .map(String::as_str)
+            .collect()
     }
 
+    /// What is asked of `image`, all of it, and by which scope: the most specific that fits decides alone.
+    /// Never nothing.
+    ///
     /// Scopes of the docker transport from the most to the least specific: the whole reference, the
     /// repository, each part of its path, the host, `*.` with the rest of the host, the transport's
     /// own default, the policy's.
-    fn requirements(&self, image: &Reference) -> (String, &[Requirement]) {
-        let scopes = self.transports.0.get("docker");
+    pub fn requirements(&self, image: &Reference) -> (String, &[Requirement]) {
         let repository = image.repository.to_string();
         let mut candidates = Vec::new();
         // A name with both is refused by others; here each of its readings counts.
@@ -155,7 +146,7 @@ impl Policy {
         }
         candidates.push(String::new());
         for candidate in candidates {
-            if let Some(list) = scopes.and_then(|scopes| scopes.0.get(&candidate)) {
+            if let Some(list) = self.docker.get(&candidate) {
                 let scope = if candidate.is_empty() {
                     "docker".to_owned()
                 } else {
@@ -168,14 +159,38 @@ impl Policy {
     }
 }
 
+/// Says where something is wrong.
+fn at(place: String) -> impl Fn(String) -> Error {
+    move |reason| Error::Form {
+        place: place.clone(),
+        reason,
+    }
+}
+
+/// The requirements of one scope.
+fn requirements(value: Value) -> Result<Vec<Requirement>, String> {
+    let list = value.list("requirements")?;
+    if list.is_empty() {
+        return Err("List of verification policy requirements must not be empty".to_owned());
+    }
+    list.into_iter().map(Requirement::read).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn check(policy: &str, image: &str) -> Result<(), Unmet> {
-        Policy::parse(policy.as_bytes())
-            .unwrap()
-            .check(&image.parse().unwrap())
+    /// The scope and the first requirement that asks for something.
+    fn asked(policy: &str, image: &str) -> Option<(String, String)> {
+        let policy = Policy::parse(policy.as_bytes()).unwrap();
+        let (scope, list) = policy.requirements(&image.parse().unwrap());
+        assert!(!list.is_empty());
+        let found = list
+            .iter()
+            .find(|one| !matches!(one, Requirement::InsecureAcceptAnything))?;
+        Some((scope, found.name().replace('`', "")))
     }
 
     const ANY: &str = r#"{"type":"insecureAcceptAnything"}"#;
@@ -189,14 +204,10 @@ mod tests {
                     "a.example.com":[{{"type":"signedBy","keyType":"GPGKeys","keyPath":"/x"}}],
                     "a.example.com/free":[{ANY}],
                     "a.example.com/free/not:1":[{{"type":"reject"}}],
-                    "*.wild.example":[{{"type":"sigstoreSigned"}}]
+                    "*.wild.example":[{{"type":"sigstoreSigned","keyPath":"/k"}}]
                 }}}}}}"#
         );
-        let kind = |image: &str| {
-            check(&policy, image)
-                .err()
-                .map(|unmet| (unmet.scope, unmet.requirement))
-        };
+        let kind = |image: &str| asked(&policy, image);
         let of = |scope: &str, kind: &str| Some((scope.to_owned(), kind.to_owned()));
         assert_eq!(kind("nginx"), None);
         assert_eq!(kind("a.example.com/x:1"), of("a.example.com", "signedBy"));
@@ -242,6 +253,193 @@ mod tests {
         ] {
             assert!(Policy::parse(bad.as_bytes()).is_err(), "{bad}");
         }
-        assert!(check(r#"{"default":[{"type":"reject"}]}"#, "nginx").is_err());
+        let policy = Policy::parse(br#"{"default":[{"type":"reject"}]}"#).unwrap();
+        let (scope, list) = policy.requirements(&"nginx".parse().unwrap());
+        assert_eq!(
+            (scope.as_str(), list),
+            ("default", &[Requirement::Reject][..])
+        );
+    }
+
+    #[test]
+    fn load_errors_are_in_the_words_of_others_and_say_where() {
+        let any = r#"{"default":[{"type":"insecureAcceptAnything"}]"#;
+        for (policy, says) in [
+            ("[]".to_owned(), "the policy: JSON object expected"),
+            ("{}".to_owned(), "the policy: Default policy is missing"),
+            (format!(r#"{any},"x":1}}"#), "the policy: Unknown key \"x\""),
+            (
+                r#"{"default":null}"#.to_owned(),
+                "`default`: List of verification policy requirements must not be empty",
+            ),
+            (
+                r#"{"default":{"type":"reject"}}"#.to_owned(),
+                "`default`: \"requirements\" is no list",
+            ),
+            (
+                r#"{"default":[{"Type":"reject"}]}"#.to_owned(),
+                "`default`: Unknown policy requirement type \"\"",
+            ),
+            (
+                format!(r#"{any},"transports":null}}"#),
+                "`transports`: JSON object expected",
+            ),
+            (
+                format!(r#"{any},"transports":{{"docker":null}}}}"#),
+                "transport `docker`: JSON object expected",
+            ),
+            (
+                format!(r#"{any},"transports":{{"other":{{"x":[]}}}}}}"#),
+                "scope `x` of transport `other`: List of verification policy requirements must not be empty",
+            ),
+            (
+                format!(
+                    r#"{any},"transports":{{"docker":{{"x\u001b":[{{"type":"reject","y":1}}]}}}}}}"#
+                ),
+                "scope `x\u{fffd}` of transport `docker`: Unknown key \"y\"",
+            ),
+        ] {
+            let error = Policy::parse(policy.as_bytes()).unwrap_err();
+            assert_eq!(error.to_string(), says, "{policy}");
+        }
+        for (policy, key) in [
+            (format!(r#"{any},"default":1}}"#), "default"),
+            (
+                format!(r#"{any},"transports":{{"a":{{}},"a":{{}}}}}}"#),
+                "a",
+            ),
+            (
+                r#"{"default":[{"type":"x","deep":[{"k":1,"k":2}]}]}"#.to_owned(),
+                "k",
+            ),
+        ] {
+            let Error::Json(error) = Policy::parse(policy.as_bytes()).unwrap_err() else {
+                panic!("{policy}");
+            };
+            let says = format!("Duplicate key \"{key}\" at line 1");
+            assert!(error.to_string().starts_with(&says), "{error}");
+        }
+        assert!(Policy::parse(format!("{any}}} x").as_bytes()).is_err());
+        assert!(Policy::parse("[".repeat(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn all_of_a_list_is_asked_for() {
+        let policy = format!(
+            r#"{{"default":[{ANY},{{"type":"sigstoreSigned","keyPath":"/k"}},{{"type":"odd","x":[1]}}]}}"#
+        );
+        let policy = Policy::parse(policy.as_bytes()).unwrap();
+        let (scope, list) = policy.requirements(&"nginx".parse().unwrap());
+        let names: Vec<String> = list.iter().map(Requirement::name).collect();
+        assert_eq!(scope, "default");
+        assert_eq!(
+            names,
+            ["`insecureAcceptAnything`", "`sigstoreSigned`", "`odd`"]
+        );
+        let unmet = Unmet {
+            scope,
+            requirement: names[2].clone(),
+        };
+        assert_eq!(
+            unmet.to_string(),
+            "the policy asks for `odd` in scope `default`, which is not there yet"
+        );
+    }
+
+    #[test]
+    fn key_files_of_every_scope_are_known_once() {
+        let signed = |fields: &str| format!(r#"[{{"type":"sigstoreSigned",{fields}}}]"#);
+        let policy = format!(
+            r#"{{"default":{},"transports":{{
+                "docker":{{"a.io":{},"b.io":{},"c.io":[{ANY}]}},
+                "dir":{{"":{}}}}}}}"#,
+            signed(r#""keyPath":"/a""#),
+            signed(r#""keyPaths":["/b","/a"]"#),
+            signed(r#""keyData":"YQ==""#),
+            signed(r#""keyPath":"/elsewhere""#),
+        );
+        let policy = Policy::parse(policy.as_bytes()).unwrap();
+        assert_eq!(
+            policy.key_paths().into_iter().collect::<Vec<_>>(),
+            ["/a", "/b"]
+        );
+    }
+
+    /// JSON that looks like a policy more often than not.
+    fn json() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            prop::sample::select(vec![
+                "default",
+                "transports",
+                "docker",
+                "",
+                "type",
+                "sigstoreSigned",
+                "keyPath",
+                "keyPaths",
+                "keyData",
+                "keyDatas",
+                "fulcio",
+                "pki",
+                "rekorPublicKeyPath",
+                "signedIdentity",
+                "reject",
+                "remapIdentity",
+                "prefix",
+                "signedPrefix",
+                "exactReference",
+                "dockerReference",
+                "a.io/b:c",
+                "YQ==",
+                "caPath",
+            ])
+            .prop_map(str::to_owned),
+            "[ -~]{0,6}",
+        ]
+        .prop_map(|text| serde_json::to_string(&text).unwrap());
+        let leaf = prop_oneof![
+            4 => word.clone(),
+            1 => Just("null".to_owned()),
+            1 => Just("1e9".to_owned()),
+            1 => Just("true".to_owned()),
+        ];
+        leaf.prop_recursive(5, 40, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4)
+                    .prop_map(|values| format!("[{}]", values.join(","))),
+                prop::collection::vec((word.clone(), inner), 0..5).prop_map(|entries| {
+                    let entries: Vec<String> = entries
+                        .iter()
+                        .map(|(key, value)| format!("{key}:{value}"))
+                        .collect();
+                    format!("{{{}}}", entries.join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_policy_or_refused(bytes in any::<Vec<u8>>()) {
+            if let Ok(policy) = Policy::parse(&bytes) {
+                prop_assert!(!policy.default.is_empty());
+            }
+        }
+
+        #[test]
+        fn any_json_is_a_policy_or_refused(a in json(), b in json()) {
+            let image: Reference = "a.io/b:c".parse().unwrap();
+            for text in [
+                a.clone(),
+                format!(r#"{{"default":{a}}}"#),
+                format!(r#"{{"default":[{a},{b}]}}"#),
+                format!(r#"{{"default":[{ANY}],"transports":{{"docker":{{"a.io":[{b}]}}}}}}"#),
+                format!(r#"{{"default":[{{"type":"sigstoreSigned","keyPath":"x","signedIdentity":{a}}}]}}"#),
+            ] {
+                if let Ok(policy) = Policy::parse(text.as_bytes()) {
+                    prop_assert!(!policy.requirements(&image).1.is_empty());
+                }
+            }
+        }
     }
 }

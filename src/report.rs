@@ -17,6 +17,8 @@ mod lines;
 mod message;
 mod output;
 mod plan;
+mod results;
+mod signatures;
 mod terminal;
 
 use std::io;
@@ -25,10 +27,11 @@ use std::time::SystemTime;
 
 pub use digests::Digests;
 pub use document::{Document, SCHEMA};
-pub use failures::{Failures, HEADER, carried};
+pub use failures::{Failures, HEADER, carried, rejected};
 pub use hint::hint;
 pub use lines::Lines;
 pub use plan::{write_plan_json, write_plan_text};
+pub use results::Results;
 pub use terminal::{Colour, Terminal};
 
 use crate::event::Event;

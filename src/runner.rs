@@ -5,10 +5,16 @@
 //! event of a job follows its end, and every job of the plan ends exactly once, also when it panics,
 //! runs out of time, or the run is interrupted.
 
+mod ask;
 mod breaker;
 mod contest;
+mod gate;
 mod mirror;
 mod queue;
+mod sign;
+mod signer;
+mod trust;
+mod validate;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -22,7 +28,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+pub use gate::Gate;
 pub use mirror::Mirror;
+pub use sign::Sign;
+pub use signer::Signer;
+pub use trust::{Identity, Trust};
+pub use validate::Validate;
 
 use breaker::Breaker;
 use queue::Queue;

@@ -126,6 +126,8 @@ fn copied(job: &Job) -> Copied {
         source: digest,
         changed: None,
         tally: Tally::default(),
+        validation: None,
+        signing: None,
     }
 }
 

@@ -5,8 +5,9 @@
 //! tag ever points at something incomplete. Across all jobs of a run each blob is read once and
 //! written once per destination registry, and mounted from there into every further repository.
 //!
-//! Signatures and other referrers are not brought yet.
+//! What is attached to a manifest travels with it: see [`closure`](Closure).
 
+mod closure;
 mod decide;
 mod error;
 mod walk;
@@ -15,17 +16,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-pub use error::{Cause, Error, Subject, kind_of};
+pub use error::{Cause, Error, Subject, kind_of, kind_of_attached};
 
-use crate::event::{Changed, Copied, Meter, Note, Outcome, Stage};
+use crate::attached::Attached;
+use crate::event::{Changed, Copied, Failure, Meter, Note, Outcome, Side, Signing, Stage};
 use crate::flight::Flight;
 use crate::oci::{
-    Digest, Manifest, Pinned, PlatformSelection, Reference, Registry, Repository, View,
+    Digest, Identifier, Manifest, MediaType, Pinned, PlatformSelection, Reference, Registry,
+    Repository, View,
 };
 use crate::pace::Pace;
-use crate::registry::Client;
+use crate::registry::{Access, Client};
+use crate::sigstore::PublicKey;
 
 /// What stands under the tag when the selection leaves something out of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,7 +66,77 @@ pub enum Overwrite {
     Allowed,
 }
 
+/// How much of what is attached to an image travels with it.
+///
+/// Attached to a manifest are cosign's tags `sha256-<hex>.sig`, `.att` and `.sbom`, and its OCI 1.1
+/// referrers, listed by the API or in the fallback tag. They are looked for at the root, unless that
+/// is an index that was made anew, at each of its manifests that are copied, and at each referrer,
+/// four levels deep; at what stands under a tag by tags alone. At the destination the layers of
+/// `.sig` and `.att` are joined, so that a signature which a site added is never lost; referrers are
+/// listed beside those it has; and any other tag is treated as the tag of the image is.
+///
+/// # Cost
+///
+/// Of an image that is there with all that is attached to it, by a whole closure, in requests. `M` is the
+/// number of manifests that are looked at, referrers too; `R` that of those among them that have
+/// referrers; `T` that of their `.sig`, `.att` and `.sbom` tags.
+///
+/// At the source:
+///
+/// - what the image costs: one HEAD, or nothing for a digest;
+/// - once for a repository: the list of its tags, 1 for each 1,000. Where the list cannot be had, 4 for
+///   each of `M` instead;
+/// - with the referrers API: `M`, and 1 for each fallback tag that is there nevertheless; without: 1 for the
+///   registry, and 1 for each fallback tag;
+/// - 1 for an index, and for each index in it, where the registry has the API or the repository any tag
+///   that is named after a manifest;
+/// - `T`, by HEAD.
+///
+/// At the destination:
+///
+/// - what the image costs: one HEAD;
+/// - `T`, by HEAD;
+/// - `R` for the lists of its own; with the API 2 times `R`, for a fallback tag may be there too; without
+///   1 more for the registry.
+///
+/// A `.sig` or `.att` of which the destination has more costs a GET at each side. An index that was made
+/// anew is asked like one of `M`, and costs 1 more for its `.sig` and for each of its referrers, to count
+/// them. Without signatures a `.sig` costs a GET at the source instead of the two HEADs, each referrer a GET
+/// more (and a bundle that does not say what it is, another), and the destination the same again: the list
+/// of its tags, and what it has attached to each of `M`.
+///
+/// Manifests that several images of a run share between the same repositories are looked at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Closure {
+    /// All of it.
+    #[default]
+    All,
+    /// All but signatures: `.sig` tags, cosign's referrer mode, bundles of the predicate of `cosign
+    /// sign`, Notation's. What is attached to a signature stays behind with it. A referrer is known by
+    /// its own bytes, never by what a list says of it; one that cannot be told from a signature stays
+    /// behind, and is named in a remark.
+    WithoutSignatures,
+    /// Nothing: the image alone.
+    None,
+}
+
+/// What becomes of signatures that the destination has already, where signatures are left behind.
+#[derive(Debug, Clone, Default)]
+pub enum Prune {
+    /// They stay, and are counted.
+    #[default]
+    No,
+    /// They are deleted, once everything else is there; attestations and SBOMs never are.
+    Yes {
+        /// But not those that this key made, so that signing anew and pruning can be repeated.
+        keep: Option<PublicKey>,
+    },
+}
+
 /// How images are copied.
+///
+/// `closure`, `prune` and `on_existing` must be the same for all transfers of one [`Engine`]: what is
+/// attached to a manifest is brought once.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Which platforms are wanted.
@@ -72,7 +147,27 @@ pub struct Options {
     pub on_existing: OnExisting,
     /// Whether platforms may be taken away.
     pub overwrite: Overwrite,
+    /// What travels of that which is attached.
+    pub closure: Closure,
+    /// What becomes of the destination's signatures with [`Closure::WithoutSignatures`].
+    pub prune: Prune,
 }
+
+/// An image that is at the destination with all that travels with it. Its tag may not be set yet.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// The image there.
+    pub image: Pinned,
+    /// The manifest of that digest.
+    pub root: Manifest,
+    /// Which entries of an index were brought, by digest; `None` for all of them. An index of which a
+    /// part was selected and which kept its digest names others too, that may not be there.
+    pub only: Option<Vec<Digest>>,
+}
+
+/// What is done with an image before its tag is set: signing it.
+pub type Finish<'a> =
+    &'a (dyn Fn(Ready) -> BoxFuture<'a, Result<Signing, Failure>> + Send + Sync + 'a);
 
 /// What one job hears and tells while it runs.
 #[derive(Clone, Copy)]
@@ -100,29 +195,52 @@ enum Thing {
     Manifest,
 }
 
+/// What is looked at once for each manifest, source and destination of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Pass {
+    /// What the source has attached is brought.
+    Bring,
+    /// The same of what is known by tags alone.
+    BringTags,
+    /// Which signatures the destination has is counted, or they are deleted.
+    Prune,
+}
+
+/// A manifest whose closure is looked at: where from, where to, which, and what for.
+type Place = (Repository, Repository, Digest, Pass);
+
 /// Copies the images of a run. Shared by all its jobs.
 #[derive(Debug)]
 pub struct Engine {
     client: Client,
     meter: Arc<Meter>,
+    attached: Attached,
     /// Which repository of a destination registry a blob was brought to first.
     homes: Flight<(Registry, Digest), Repository>,
     /// What a destination repository is known to have: blobs, and manifests with all below them. The
     /// same bytes may be both, in two places of a registry.
     present: Flight<(Repository, Thing, Digest), ()>,
+    /// What was found attached, and was dealt with.
+    closures: Flight<Place, Arc<closure::Found>>,
+    /// Registries that were asked for referrers, so that one without the API is asked once.
+    asked: Flight<Registry, ()>,
     /// Bounds how many manifests with blobs are held at once, by all jobs together; for each source
     /// registry alone, so that one that is throttled holds up no other.
     leaves: Mutex<HashMap<Registry, Arc<Semaphore>>>,
 }
 
 impl Engine {
-    /// An engine that asks `client` and counts bytes in `meter`.
-    pub fn new(client: Client, meter: Arc<Meter>) -> Self {
+    /// An engine that asks `client`, counts bytes in `meter` and finds what is attached by `attached`,
+    /// which asks the same client.
+    pub fn new(client: Client, meter: Arc<Meter>, attached: Attached) -> Self {
         Self {
             client,
             meter,
+            attached,
             homes: Flight::default(),
             present: Flight::default(),
+            closures: Flight::default(),
+            asked: Flight::default(),
             leaves: Mutex::default(),
         }
     }
@@ -140,11 +258,19 @@ impl Engine {
         &self.client
     }
 
+    /// What it finds attached things by.
+    pub const fn attached(&self) -> &Attached {
+        &self.attached
+    }
+
     /// Copies `source` to `destination`, which has a tag, or no tag and the digest of the source.
     ///
     /// A whole image that is already there costs one HEAD at each side, or one at the destination
-    /// alone where the source is a digest. An index that is there under the same digest is believed to
-    /// be whole: registries refuse one whose children are missing, unless they take sparse ones.
+    /// alone where the source is a digest; what its closure costs stands at [`Closure`]. An index that
+    /// is there under the same digest is believed to be whole: registries refuse one whose children
+    /// are missing, unless they take sparse ones.
+    ///
+    /// Where `source` has a tag and a digest, that digest is copied, whatever its tag names.
     ///
     /// # Errors
     ///
@@ -160,6 +286,30 @@ impl Engine {
         options: &Options,
         watch: Watch<'_>,
     ) -> Result<Outcome, Error> {
+        self.transfer_and((source, destination), options, watch, None)
+            .await
+    }
+
+    /// The same, and calls `finish` once everything is there and before the tag is set; also for an
+    /// image that was there already, whose root then costs one GET more. Not for one whose tag was
+    /// kept. With it the root always stands under its digest before.
+    ///
+    /// The image counts as copied where the signing added something.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::transfer`]; and what `finish` says, with [`Cause::Finish`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Engine::transfer`], and of what `finish` does.
+    pub async fn transfer_and(
+        &self,
+        (source, destination): (&Reference, &Reference),
+        options: &Options,
+        watch: Watch<'_>,
+        finish: Option<Finish<'_>>,
+    ) -> Result<Outcome, Error> {
         let job = decide::Decision {
             engine: self,
             source,
@@ -167,29 +317,117 @@ impl Engine {
             options,
             watch,
         };
-        let (wanted, before) = match job.decide().await? {
+        let (wanted, there, before) = match job.decide().await? {
             decide::Decided::Ended(outcome) => return Ok(*outcome),
-            decide::Decided::Copy(wanted, before) => (wanted, before),
+            decide::Decided::There(there) => (None, *there, Before::Something),
+            decide::Decided::Copy(wanted, before) => {
+                let there = There::of(&wanted);
+                (Some(*wanted), there, before)
+            }
         };
-        (watch.note)(Note::Entered(Stage::Transfer));
-        let mut walk = walk::Walk::new(
-            self,
-            &source.repository,
-            &destination.repository,
-            before,
-            watch,
-        );
-        walk.known = wanted.config_blob();
-        walk.bring_root(&wanted, &destination.identifier()).await?;
-        Ok(Outcome::Copied(Copied {
+        let (from, to) = (&source.repository, &destination.repository);
+        let mut walk = walk::Walk::new(self, from, to, before, watch);
+        if let Some(wanted) = &wanted {
+            (watch.note)(Note::Entered(Stage::Transfer));
+            walk.known = wanted.config_blob();
+            walk.root = Some(wanted);
+            walk.bring_parts().await?;
+        }
+        let closure = closure::Walk::of(&walk, options, &there).await?;
+        if let Some(closure) = &closure {
+            closure.bring().await?;
+        }
+        let signing = match finish {
+            Some(finish) => Some(self.finish(&walk, &there, finish).await?),
+            None => None,
+        };
+        if let Some(closure) = &closure {
+            closure.end(signing.as_ref()).await?;
+        }
+        walk.set_root(&destination.identifier()).await?;
+        let signed = |signing: &Signing| signing.signatures.iter().any(|one| one.added);
+        let wrote = wanted.is_some() || walk.has_written() || signing.as_ref().is_some_and(signed);
+        let copied = Copied {
             image: Pinned {
-                repository: destination.repository.clone(),
-                digest: wanted.manifest.digest(),
+                repository: to.clone(),
+                digest: there.digest,
             },
+            source: there.source,
+            changed: there.changed,
+            tally: walk.tally(),
+            validation: None,
+            signing: signing.map(Box::new),
+        };
+        Ok(if wrote {
+            Outcome::Copied(copied)
+        } else {
+            Outcome::UpToDate(copied)
+        })
+    }
+
+    async fn finish(
+        &self,
+        walk: &walk::Walk<'_>,
+        there: &There,
+        finish: Finish<'_>,
+    ) -> Result<Signing, Error> {
+        walk.push_root().await?;
+        let image = Pinned {
+            repository: walk.destination.clone(),
+            digest: there.digest,
+        };
+        let error = |stage, cause| Error {
+            side: Side::Destination,
+            stage,
+            subject: Subject::Manifest(Box::new(image.clone())),
+            cause,
+        };
+        let root = match &there.manifest {
+            Some(manifest) => manifest.clone(),
+            None => self
+                .client
+                .pull_manifest(
+                    walk.destination,
+                    &Identifier::Digest(there.digest),
+                    Access::PullPush,
+                )
+                .await
+                .map_err(|cause| error(Stage::Resolve, cause.into()))?,
+        };
+        let ready = Ready {
+            image: image.clone(),
+            root,
+            only: there.only.clone(),
+        };
+        let signed = finish(ready).await;
+        signed.map_err(|failure| error(Stage::Sign, Cause::Finish(failure)))
+    }
+}
+
+/// What stands at the destination, or shall.
+#[derive(Debug)]
+struct There {
+    digest: Digest,
+    media_type: MediaType,
+    /// Its manifest, where that had to be read.
+    manifest: Option<Manifest>,
+    /// Which of its entries are brought, by digest; `None` for all of them.
+    only: Option<Vec<Digest>>,
+    /// The digest of the source.
+    source: Digest,
+    changed: Option<Changed>,
+}
+
+impl There {
+    fn of(wanted: &Wanted) -> Self {
+        Self {
+            digest: wanted.manifest.digest(),
+            media_type: wanted.manifest.media_type().clone(),
+            manifest: Some(wanted.manifest.clone()),
+            only: wanted.only.clone(),
             source: wanted.source,
             changed: wanted.changed,
-            tally: walk.tally(),
-        }))
+        }
     }
 }
 

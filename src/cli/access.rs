@@ -156,6 +156,8 @@ mod tests {
             home: None,
             docker_config: Some(folder.into()),
             registry_auth_file: None,
+            cosign_password: None,
+            temporary: folder.into(),
             has_no_color: true,
             is_terminal: false,
         }

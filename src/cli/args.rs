@@ -7,7 +7,17 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::oci::{Platform, Reference, Registry};
+mod selecting;
+mod signatures;
+
+pub(super) use selecting::Selecting;
+pub(super) use signatures::{
+    BelowSign, IdentityArgs, InPlace, SignArgs, SignCommand, Signatures, Signing, ValidateArgs,
+    annotation,
+};
+
+use super::generate_key::GenerateKeyArgs;
+use crate::oci::{Reference, Registry};
 use crate::plan::Project;
 use crate::transfer::{IndexMode, OnExisting};
 
@@ -17,7 +27,7 @@ const JOBS_MAX: usize = 256;
 /// The longest time limit; beyond it clocks could overflow and nobody waits.
 const DURATION_MAX: Duration = Duration::from_hours(30 * 24);
 
-/// Bulk image mirroring; signing and signature validation are not there yet
+/// Bulk image mirroring, signing and signature validation
 #[derive(Debug, Parser)]
 #[command(
     name = "consign",
@@ -62,6 +72,15 @@ pub(super) enum Command {
     Mirror(Box<MirrorArgs>),
     /// Copy one image between registries
     Copy(Box<CopyArgs>),
+    /// Sign the images of lists where they are
+    #[command(visible_alias = "signv1")]
+    Sign(Box<SignCommand>),
+    /// Validate the signatures of the images of lists
+    #[command(visible_alias = "verify")]
+    Validate(Box<ValidateArgs>),
+    /// Make a pair of keys as cosign has them
+    #[command(visible_alias = "generate-sigstore-key")]
+    GenerateKey(GenerateKeyArgs),
     /// Print what a mirror run would do
     Plan(Box<MirrorArgs>),
     /// Look at an image at its registry
@@ -147,41 +166,9 @@ pub(super) struct CopyArgs {
 /// What is copied, and how.
 #[derive(Debug, Args)]
 pub(super) struct Copying {
-    /// Architectures wanted, comma-separated or repeated; all without it
-    #[arg(
-        short,
-        long,
-        value_name = "ARCH",
-        value_parser = part,
-        value_delimiter = ',',
-        conflicts_with = "platforms"
-    )]
-    pub(super) arch: Vec<String>,
-    /// Operating systems wanted, comma-separated or repeated; all without it
-    #[arg(
-        long,
-        value_name = "OS",
-        value_parser = part,
-        value_delimiter = ',',
-        conflicts_with = "platforms"
-    )]
-    pub(super) os: Vec<String>,
-    /// Variants wanted, comma-separated or repeated; all without it
-    #[arg(
-        long,
-        value_name = "VARIANT",
-        value_parser = part,
-        value_delimiter = ',',
-        conflicts_with = "platforms"
-    )]
-    pub(super) variant: Vec<String>,
-    /// Platforms wanted, comma-separated or repeated
-    #[arg(
-        long = "platform",
-        value_name = "OS/ARCH[/VARIANT]",
-        value_delimiter = ','
-    )]
-    pub(super) platforms: Vec<Platform>,
+    /// Which platforms.
+    #[command(flatten)]
+    pub(super) selecting: Selecting,
     /// What stands under the tag when not all of an index is wanted
     #[arg(long, value_enum, default_value = "rewrite", value_name = "MODE")]
     pub(super) index: IndexArg,
@@ -203,6 +190,9 @@ pub(super) struct Copying {
     /// Honour no policy.json
     #[arg(long)]
     pub(super) insecure_policy: bool,
+    /// What becomes of signatures.
+    #[command(flatten)]
+    pub(super) signatures: Signatures,
     /// Flags of Hangar's and of later versions: refused by name.
     #[command(flatten)]
     pub(super) later: Later,
@@ -210,27 +200,9 @@ pub(super) struct Copying {
 
 /// Flags that are not there yet. They are read so that they can be refused by name.
 #[derive(Debug, Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "flags are bools where they are typed"
-)]
 pub(super) struct Later {
-    #[arg(long, hide = true)]
-    pub(super) remove_signatures: bool,
-    #[arg(long, hide = true)]
-    pub(super) prune_signatures: bool,
-    #[arg(long, hide = true)]
-    pub(super) no_referrers: bool,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(super) provenance: Option<bool>,
-    #[arg(long, hide = true)]
-    pub(super) sign_key: Option<String>,
-    #[arg(long, hide = true)]
-    pub(super) verify_key: Option<String>,
-    #[arg(long, hide = true)]
-    pub(super) sigstore_private_key: Option<String>,
-    #[arg(long, hide = true)]
-    pub(super) sigstore_passphrase_file: Option<String>,
     // Hangar asks for missing passwords unless told otherwise; nothing here ever asks.
     #[arg(long, hide = true)]
     pub(super) skip_login: bool,
@@ -239,29 +211,12 @@ pub(super) struct Later {
 impl Later {
     /// The first flag that was given and is not there yet.
     pub(super) fn first(&self) -> Option<&'static str> {
-        [
-            (self.remove_signatures, "--remove-signatures"),
-            (self.prune_signatures, "--prune-signatures"),
-            (self.no_referrers, "--no-referrers"),
-            (self.provenance == Some(false), "--provenance=false"),
-            (self.sign_key.is_some(), "--sign-key"),
-            (self.verify_key.is_some(), "--verify-key"),
-            (
-                self.sigstore_private_key.is_some(),
-                "--sigstore-private-key",
-            ),
-            (
-                self.sigstore_passphrase_file.is_some(),
-                "--sigstore-passphrase-file",
-            ),
-        ]
-        .into_iter()
-        .find_map(|(given, name)| given.then_some(name))
+        (self.provenance == Some(false)).then_some("--provenance=false")
     }
 }
 
 /// How registries are spoken to.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Access {
     /// Check certificates; `=false` takes any, and plain HTTP where TLS is not spoken
     #[arg(
@@ -280,7 +235,7 @@ pub(super) struct Access {
 }
 
 /// The bounds of a run.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Bounds {
     /// Images at once, 1 to 256
     #[arg(short, long, value_name = "N", default_value = "8", value_parser = jobs)]
@@ -388,18 +343,6 @@ fn jobs(text: &str) -> Result<NonZeroUsize, String> {
         .ok_or_else(|| format!("a number from 1 to {JOBS_MAX} is wanted"))
 }
 
-/// A part of a platform. `-a` with a `=` will be an annotation, as cosign's users type it.
-fn part(text: &str) -> Result<String, String> {
-    if text.contains('=') {
-        return Err("annotations are not there yet".to_owned());
-    }
-    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
-    if text.is_empty() || !text.bytes().all(is_plain) {
-        return Err("lower-case letters, digits, -, _ and . are wanted".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if parsed.is_zero() || parsed > DURATION_MAX {
@@ -426,6 +369,14 @@ mod tests {
             "consign m --file list.txt --destination b.io:5000 --arch amd64 --jobs=20 --tls-verify",
             "consign inspect --raw docker://a.io/b:c",
             "consign list-tags a.io/b",
+            "consign sign -f list.txt -k key --registry a.io --project x -j 4 -a amd64,arm64 --os linux --tls-verify=false --skip-login --sigstore-passphrase-file p",
+            "consign sign -f list.txt -p key --passphrase-file p --tlog-upload=false -y",
+            "consign generate-sigstore-key --prefix site --passphrase-file p -y",
+            "consign signv1 -f list.txt --sigstore-key key",
+            "consign signv1 validate -f list.txt --sigstore-pubkey key.pub --exact-repository a.io/b -o failed.txt",
+            "consign sign validate -f list.txt -k key.pub --insecure-ignore-tlog -r report.json --format json",
+            "consign validate -f list.txt -p a.pub -p b.pub -a tag=1 -a amd64 --subjects all",
+            "consign mirror -f list.txt --sigstore-private-key key --sigstore-passphrase-file p --remove-signatures",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
@@ -445,7 +396,18 @@ mod tests {
             "consign mirror -f x --platform linux",
             "consign mirror -f x --platform linux/amd64 --arch arm64",
             "consign mirror -f x --arch ,",
-            "consign mirror -f x -a key=value",
+            "consign mirror -f x --arch key=value",
+            "consign mirror -f x --prune-signatures",
+            "consign mirror -f x --remove-signatures --no-referrers",
+            "consign mirror -f x --verify-key k --exact-repository a --signed-identity matchExact",
+            "consign mirror -f x --sign-annotations a=b",
+            "consign sign -f x",
+            "consign sign -k key",
+            "consign validate -f x",
+            "consign validate -f x -k key --signed-identity matchSome",
+            "consign validate -f x -k key --annotations tag",
+            "consign sign -f x -k key --sign-identity {what}",
+            "consign sign -f x -k key --annotations creator=me",
             "consign copy a",
             "consign copy A b",
         ] {

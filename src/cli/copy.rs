@@ -7,9 +7,9 @@ use crate::oci::{Reference, Tag};
 use crate::plan::{self, Rewrite};
 
 use super::Environment;
-use super::args::{CopyArgs, General};
+use super::args::{CopyArgs, General, Output};
 use super::error::Error;
-use super::mirror::{Run, refuse_later};
+use super::mirror::Copy;
 
 /// `consign copy`.
 pub(super) async fn copy(
@@ -17,7 +17,6 @@ pub(super) async fn copy(
     general: &General,
     environment: &Environment,
 ) -> Result<u8, Error> {
-    refuse_later(&args.copying)?;
     let CopyArgs {
         mut from,
         mut to,
@@ -45,12 +44,13 @@ pub(super) async fn copy(
         let wrong = errors.iter().map(|error| error.reason.to_string());
         Error::several("this cannot be copied", wrong)
     })?;
-    let run = Run {
+    let run = Copy {
         command: "copy",
         plan: Arc::new(plan),
         skipped: Vec::new(),
         lists: Vec::new(),
         failed: None,
+        output: Output::Text,
         copying,
         access,
         bounds,

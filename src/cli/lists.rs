@@ -1,11 +1,13 @@
 //! Image lists from files and standard input to a plan, or all that is wrong at once.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::list::{self, Entry, Parsed};
-use crate::plan::{self, Plan, Rewrite};
+use crate::list::{self, Entry, LIST_BYTES_MAX, Line};
+use crate::plan::{self, Plan};
 use crate::report::{self, Skipped};
 
 use super::error::Error;
@@ -22,41 +24,115 @@ pub(super) enum BadLines {
     Skip,
 }
 
-/// Reads all lists and makes their plan.
-///
-/// # Errors
-///
-/// When a list is unreadable, or, unless they are to be skipped, any line of any list is bad; all of
-/// them are named.
-pub(super) fn plan(
-    files: &[PathBuf],
-    rewrite: &Rewrite,
-    bad_lines: BadLines,
-) -> Result<(Plan, Vec<Skipped>), Error> {
-    let mut entries: Vec<Entry> = Vec::new();
-    let mut bad = Vec::new();
-    let mut carried = Vec::new();
-    for file in files {
-        let parsed = read(file)?;
-        carried.extend(carry(file)?);
-        entries.extend(parsed.entries);
-        for error in parsed.bad {
-            bad.push((Skipped::unread(&error), error.hint()));
+impl BadLines {
+    /// What `--skip-bad-lines` says.
+    pub(super) const fn of(skip: bool) -> Self {
+        if skip { Self::Skip } else { Self::Refuse }
+    }
+}
+
+/// What lists say.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    entries: Vec<Entry>,
+    bad: Vec<(Skipped, Option<&'static str>)>,
+    carried: Vec<Skipped>,
+    /// The lines that a failed list marks as rejected: of which file, and their numbers.
+    rejected: Rejected,
+}
+
+impl Lists {
+    /// Reads all of `files`.
+    ///
+    /// # Errors
+    ///
+    /// When one is unreadable or no list, or they name no image.
+    pub(super) fn read(files: &[PathBuf]) -> Result<Self, Error> {
+        let mut lists = Self::default();
+        for file in files {
+            lists.add(file)?;
         }
+        if lists.entries.is_empty() && lists.bad.is_empty() && lists.carried.is_empty() {
+            let what = "the lists name no image; nothing was tried, and nothing is changed";
+            return Err(Error::refused(what));
+        }
+        Ok(lists)
     }
-    if entries.is_empty() && bad.is_empty() && carried.is_empty() {
-        let what = "the lists name no image; nothing was tried, and nothing is changed";
-        return Err(Error::refused(what));
+
+    fn add(&mut self, path: &Path) -> Result<(), Error> {
+        let bytes = bytes(path).map_err(|error| {
+            Error::usage(
+                &format!("cannot read the list `{}`", path.display()),
+                &error,
+            )
+        })?;
+        let unusable = |error: &(dyn std::error::Error + 'static)| {
+            Error::usage(&format!("cannot use the list `{}`", path.display()), error)
+        };
+        let parsed = list::parse(&path.to_string_lossy(), bytes.as_slice())
+            .map_err(|error| unusable(&error))?;
+        let carried = report::carried(bytes.as_slice()).map_err(|error| unusable(&error))?;
+        self.carried.extend(carried);
+        let rejected = report::rejected(bytes.as_slice()).map_err(|error| unusable(&error))?;
+        if let Some(entry) = parsed.entries.first() {
+            self.rejected.push((Arc::clone(&entry.line.file), rejected));
+        }
+        self.entries.extend(parsed.entries);
+        for error in parsed.bad {
+            self.bad.push((Skipped::unread(&error), error.hint()));
+        }
+        Ok(())
     }
-    let (plan, errors) = plan::plan_good(entries, rewrite);
-    for error in errors {
-        bad.push((Skipped::unplanned(&error), error.hint()));
+
+    /// Makes the plan by `plan`, with what was skipped and what is marked as rejected.
+    ///
+    /// # Errors
+    ///
+    /// Unless bad lines are to be skipped, when any line of any list is bad; all of them are named.
+    pub(super) fn plan(
+        self,
+        bad_lines: BadLines,
+        plan: impl FnOnce(Vec<Entry>) -> (Plan, Vec<plan::Error>),
+    ) -> Result<(Plan, Vec<Skipped>, Rejected), Error> {
+        let Self {
+            entries,
+            mut bad,
+            carried,
+            rejected,
+        } = self;
+        let (plan, errors) = plan(entries);
+        for error in errors {
+            bad.push((Skipped::unplanned(&error), error.hint()));
+        }
+        if bad.is_empty() || bad_lines == BadLines::Skip {
+            let skipped = bad.into_iter().map(|(skipped, _)| skipped).chain(carried);
+            return Ok((plan, skipped.collect(), rejected));
+        }
+        Err(refusal(&bad))
     }
-    if bad.is_empty() || bad_lines == BadLines::Skip {
-        let skipped = bad.into_iter().map(|(skipped, _)| skipped).chain(carried);
-        return Ok((plan, skipped.collect()));
+}
+
+/// The lines that failed lists mark as rejected: of which file, and their numbers.
+pub(super) type Rejected = Vec<(Arc<str>, BTreeSet<usize>)>;
+
+/// Whether a failed list marks `line` as rejected by a validation.
+pub(super) fn rejects(rejected: &Rejected, line: &Line) -> bool {
+    rejected
+        .iter()
+        .any(|(file, numbers)| *file == line.file && numbers.contains(&line.number))
+}
+
+/// The whole of a list, up to what makes it too long: it is looked at more than once, and a pipe can
+/// be read only once.
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let limit = u64::try_from(LIST_BYTES_MAX + 1).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
+    } else {
+        File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     }
-    Err(refusal(&bad))
+    Ok(bytes)
 }
 
 fn refusal(bad: &[(Skipped, Option<&'static str>)]) -> Error {
@@ -82,41 +158,4 @@ fn refusal(bad: &[(Skipped, Option<&'static str>)]) -> Error {
         error = error.with_hint(hint);
     }
     error
-}
-
-/// The bad lines that a failed list carries. Standard input cannot be read twice and carries none.
-fn carry(path: &Path) -> Result<Vec<Skipped>, Error> {
-    if path == Path::new("-") {
-        return Ok(Vec::new());
-    }
-    let read = File::open(path).and_then(|file| {
-        // A pipe has been read, and a device would not end.
-        if file.metadata()?.is_file() {
-            report::carried(BufReader::new(file))
-        } else {
-            Ok(Vec::new())
-        }
-    });
-    read.map_err(|error| {
-        Error::usage(
-            &format!("cannot read the list `{}`", path.display()),
-            &error,
-        )
-    })
-}
-
-fn read(path: &Path) -> Result<Parsed, Error> {
-    let parsed = if path == Path::new("-") {
-        list::parse("-", io::stdin().lock())
-    } else {
-        let file = File::open(path).map_err(|error| {
-            Error::usage(
-                &format!("cannot read the list `{}`", path.display()),
-                &error,
-            )
-        })?;
-        list::parse(&path.to_string_lossy(), BufReader::new(file))
-    };
-    parsed
-        .map_err(|error| Error::usage(&format!("cannot use the list `{}`", path.display()), &error))
 }

@@ -1,28 +1,25 @@
-//! The host's `policy.json`: where it is, and what it means for a plan.
+//! The host's `policy.json`: where it is, and the keys it names.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::plan::{JobId, Plan};
-use crate::policy::{POLICY_BYTES_MAX, Policy, Unmet};
+use crate::policy::{POLICY_BYTES_MAX, Policy};
+use crate::runner::Gate;
+use crate::sigstore::PublicKey;
 
-use super::Environment;
 use super::args::Copying;
 use super::error::Error;
+use super::{Environment, keys};
 
 /// Where hosts keep theirs.
 const OF_THE_HOST: &str = "/etc/containers/policy.json";
 
-/// What the policy refuses of `plan`: the one named, else the user's, else the host's, else none.
-pub(super) fn refusals(
-    copying: &Copying,
-    environment: &Environment,
-    plan: &Plan,
-) -> Result<HashMap<JobId, Unmet>, Error> {
+/// The policy that holds: the one named, else the user's, else the host's, else none; with the keys
+/// that it names.
+pub(super) fn gate(copying: &Copying, environment: &Environment) -> Result<Option<Gate>, Error> {
     if copying.insecure_policy {
-        return Ok(HashMap::new());
+        return Ok(None);
     }
     let users = environment
         .home
@@ -40,13 +37,20 @@ pub(super) fn refusals(
                 .transpose()?,
         };
     let Some(policy) = policy else {
-        return Ok(HashMap::new());
+        return Ok(None);
     };
-    Ok(plan
-        .jobs()
-        .iter()
-        .filter_map(|job| Some((job.id, policy.check(&job.source).err()?)))
-        .collect())
+    let keys = policy
+        .key_paths()
+        .into_iter()
+        .map(|path| (path.to_owned(), key(Path::new(path))))
+        .collect();
+    Ok(Some(Gate::new(policy, keys)))
+}
+
+/// A key that a policy names. That it is not there is an error only where it is asked for.
+fn key(path: &Path) -> Result<PublicKey, String> {
+    let bytes = keys::bytes(path).map_err(|error| error.to_string())?;
+    PublicKey::parse(&bytes).map_err(|error| error.to_string())
 }
 
 fn read(path: &Path) -> Result<Option<Policy>, Error> {

@@ -11,6 +11,16 @@ pub struct Summary {
     pub up_to_date: usize,
     /// Tags that were left as they are, as asked.
     pub kept: usize,
+    /// Images of which signatures were added.
+    pub signed: usize,
+    /// Images that had every signature that was asked for.
+    pub already_signed: usize,
+    /// Images whose signatures were accepted.
+    pub accepted: usize,
+    /// Images that were rejected.
+    pub rejected: usize,
+    /// Images that could not be judged.
+    pub undetermined: usize,
     /// Jobs that repeat another.
     pub duplicates: usize,
     /// Jobs that failed.
@@ -106,6 +116,11 @@ impl Summary {
             Outcome::Copied(_) => &mut self.copied,
             Outcome::UpToDate(_) => &mut self.up_to_date,
             Outcome::Kept(_) => &mut self.kept,
+            Outcome::Signed(_) => &mut self.signed,
+            Outcome::AlreadySigned(_) => &mut self.already_signed,
+            Outcome::Accepted(_) => &mut self.accepted,
+            Outcome::Rejected(..) => &mut self.rejected,
+            Outcome::Undetermined(..) => &mut self.undetermined,
             Outcome::Duplicate { .. } => &mut self.duplicates,
             Outcome::Failed(_) => &mut self.failed,
             Outcome::NotTried(_) => &mut self.not_tried,
@@ -115,7 +130,12 @@ impl Summary {
             self.tally.add(&copied.tally);
         }
         if let Some(failure) = outcome.failure() {
-            self.worst = self.worst.max(Some(Class::of(failure)));
+            let class = if matches!(outcome, Outcome::Undetermined(..)) {
+                Class::Undetermined
+            } else {
+                Class::of(failure)
+            };
+            self.worst = self.worst.max(Some(class));
             for (kind, counter) in Kind::ALL.iter().zip(&mut self.kinds) {
                 *counter += usize::from(*kind == failure.kind);
             }
@@ -132,12 +152,22 @@ impl Summary {
 
     /// How many jobs have ended.
     pub const fn jobs(&self) -> usize {
-        self.copied + self.up_to_date + self.kept + self.duplicates + self.failed + self.not_tried
+        self.well() + self.duplicates + self.unwell() - self.skipped
     }
 
-    /// How many lines did not end well: failed, not tried, skipped.
+    /// How many jobs ended well, duplicates not counted.
+    pub const fn well(&self) -> usize {
+        self.copied
+            + self.up_to_date
+            + self.kept
+            + self.signed
+            + self.already_signed
+            + self.accepted
+    }
+
+    /// How many lines did not end well: failed, rejected, undetermined, not tried, skipped.
     pub const fn unwell(&self) -> usize {
-        self.failed + self.not_tried + self.skipped
+        self.failed + self.rejected + self.undetermined + self.not_tried + self.skipped
     }
 
     /// The exit code of a run that ended so: 0, 1, 3, 4, 70, 130 or 143.

@@ -4,11 +4,9 @@
 //! only white space between them goes. The result depends on nothing but the inputs, so that a
 //! second run makes the same bytes and finds them already there.
 
-use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::raw::RawIndex;
 use super::{Descriptor, Digest, Error, Manifest, Platform, Reason};
 
 /// The index with only the entries at `positions`, in their old order.
@@ -29,7 +27,7 @@ pub fn selected(index: &Manifest, positions: &[usize]) -> Result<Manifest, Error
         .map(|position| raw.entries.get(*position).copied())
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| not_an_index(index))?;
-    raw.with_entries(index, &kept)
+    raw.with_entries(&kept)
 }
 
 /// The entries of `index` at `positions`, joined with what `old` has.
@@ -77,7 +75,7 @@ pub fn merged(old: &Manifest, index: &Manifest, positions: &[usize]) -> Result<M
             .is_none_or(|subject| digests.contains(&subject))
     });
     let kept: Vec<&RawValue> = entries.into_iter().map(|(_, bytes)| bytes).collect();
-    raw.with_entries(index, &kept)
+    raw.with_entries(&kept)
 }
 
 /// Whether `new` takes the place of `old` in a merged index.
@@ -92,7 +90,7 @@ fn is_same_place(new: &Descriptor, old: &Descriptor) -> bool {
     }
 }
 
-fn not_an_index(manifest: &Manifest) -> Error {
+pub(super) fn not_an_index(manifest: &Manifest) -> Error {
     Error::new(
         "image index",
         &manifest.digest().to_string(),
@@ -100,80 +98,10 @@ fn not_an_index(manifest: &Manifest) -> Error {
     )
 }
 
-/// An index as an ordered list of fields, each with its bytes.
-struct RawIndex<'a> {
-    fields: Vec<(String, &'a RawValue)>,
-    entries: Vec<&'a RawValue>,
-}
-
-impl<'a> RawIndex<'a> {
-    fn read(index: &'a Manifest) -> Result<Self, Error> {
-        let json = |error: serde_json::Error| {
-            Error::new(
-                "image index",
-                &index.digest().to_string(),
-                Reason::Json(error.to_string()),
-            )
-        };
-        let Fields(fields) = serde_json::from_slice(index.raw()).map_err(json)?;
-        let entries = fields
-            .iter()
-            .find(|(name, _)| name == "manifests")
-            .map(|(_, value)| serde_json::from_str(value.get()))
-            .transpose()
-            .map_err(json)?
-            .unwrap_or_default();
-        Ok(Self { fields, entries })
-    }
-
-    fn with_entries(&self, index: &Manifest, entries: &[&RawValue]) -> Result<Manifest, Error> {
-        let mut text = String::with_capacity(index.raw().len());
-        let mut before = '{';
-        for (name, value) in &self.fields {
-            text.push(before);
-            before = ',';
-            text.push_str(&serde_json::Value::String(name.clone()).to_string());
-            text.push(':');
-            if name == "manifests" {
-                let list: Vec<&str> = entries.iter().map(|entry| entry.get()).collect();
-                text.push('[');
-                text.push_str(&list.join(","));
-                text.push(']');
-            } else {
-                text.push_str(value.get());
-            }
-        }
-        text.push('}');
-        Manifest::parse(Bytes::from(text), index.media_type())
-    }
-}
-
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::super::{MediaType, PlatformSelection};
     use super::*;
 

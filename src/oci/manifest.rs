@@ -1,11 +1,12 @@
 //! Manifests: raw bytes with a parsed view.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::descriptor::or_empty;
 use super::{Descriptor, Digest, Error, MediaType, Reason};
@@ -46,6 +47,8 @@ pub struct Image {
     pub subject: Option<Descriptor>,
     /// The type of an artifact.
     pub artifact_type: Option<String>,
+    /// Free annotations; those that are no texts are passed over.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Image {
@@ -81,6 +84,17 @@ struct Document {
     #[serde(default, deserialize_with = "or_empty")]
     artifact_type: String,
     fs_layers: Option<IgnoredAny>,
+    annotations: Option<Box<RawValue>>,
+}
+
+/// The texts among the annotations. Others are against the specification, but no reason to refuse a
+/// document that is only passing through.
+fn texts(annotations: &RawValue) -> BTreeMap<String, String> {
+    let all: BTreeMap<String, &RawValue> =
+        serde_json::from_str(annotations.get()).unwrap_or_default();
+    all.into_iter()
+        .filter_map(|(name, value)| Some((name, serde_json::from_str(value.get()).ok()?)))
+        .collect()
 }
 
 impl Manifest {
@@ -227,6 +241,7 @@ impl Document {
                     layers,
                     subject: self.subject,
                     artifact_type,
+                    annotations: self.annotations.as_deref().map(texts).unwrap_or_default(),
                 })))
             }
         }

@@ -174,20 +174,16 @@ impl PlatformSelection {
         if self.is_all() {
             return true;
         }
-        if platform.is_unknown() {
-            return false;
-        }
-        let fits =
-            |want: Option<&String>, is: &str| want.is_none_or(|want| is.is_empty() || want == is);
-        self.wanted.iter().any(|wanted| {
-            let variants = wanted.variant.as_deref().is_none_or(|want| {
-                variant(&platform.architecture, want)
-                    == variant(&platform.architecture, &platform.variant)
-            });
-            fits(wanted.os.as_ref(), &platform.os)
-                && fits(wanted.architecture.as_ref(), &platform.architecture)
-                && variants
-        })
+        self.wanted.iter().any(|wanted| wanted.is(platform))
+    }
+
+    /// What is wanted and none of `platforms` is, each as it prints; nothing where everything is wanted.
+    pub fn absent(&self, platforms: &[Platform]) -> Vec<String> {
+        self.wanted
+            .iter()
+            .filter(|wanted| !platforms.iter().any(|platform| wanted.is(platform)))
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// Which of `entries` (those of one index) are wanted, by position, in their order.
@@ -233,6 +229,33 @@ impl PlatformSelection {
     }
 }
 
+impl Wanted {
+    /// Whether `platform` is it; a part that the platform leaves empty fits.
+    fn is(&self, platform: &Platform) -> bool {
+        let fits =
+            |want: Option<&String>, is: &str| want.is_none_or(|want| is.is_empty() || want == is);
+        let variants = self.variant.as_deref().is_none_or(|want| {
+            variant(&platform.architecture, want)
+                == variant(&platform.architecture, &platform.variant)
+        });
+        !platform.is_unknown()
+            && fits(self.os.as_ref(), &platform.os)
+            && fits(self.architecture.as_ref(), &platform.architecture)
+            && variants
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |part: &Option<String>| part.clone().unwrap_or_else(|| "*".to_owned());
+        write!(f, "{}/{}", part(&self.os), part(&self.architecture))?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for PlatformSelection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_all() {
@@ -242,11 +265,7 @@ impl fmt::Display for PlatformSelection {
             if position > 0 {
                 f.write_str(", ")?;
             }
-            let part = |part: &Option<String>| part.clone().unwrap_or_else(|| "*".to_owned());
-            write!(f, "{}/{}", part(&wanted.os), part(&wanted.architecture))?;
-            if let Some(variant) = &wanted.variant {
-                write!(f, "/{variant}")?;
-            }
+            wanted.fmt(f)?;
         }
         Ok(())
     }
@@ -294,5 +313,18 @@ mod tests {
         assert!(!exact.includes(&Platform::default()));
         assert!(PlatformSelection::all().includes(&Platform::default()));
         assert!(PlatformSelection::of_parts(&[], &[], &[]).is_all());
+    }
+
+    #[test]
+    fn what_is_wanted_and_not_there_is_named() {
+        let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let wanted =
+            PlatformSelection::of_parts(&words(&["linux"]), &words(&["amd64", "arm64"]), &[]);
+        let there = [platform("linux/arm64/v8"), platform("windows/amd64")];
+        assert_eq!(wanted.absent(&there), ["linux/amd64"]);
+        assert_eq!(wanted.absent(&[]), ["linux/amd64", "linux/arm64"]);
+        assert!(PlatformSelection::all().absent(&[]).is_empty());
+        let open = PlatformSelection::of_parts(&words(&["plan9"]), &[], &[]);
+        assert_eq!(open.absent(&there), ["plan9/*"]);
     }
 }

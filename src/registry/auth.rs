@@ -38,6 +38,10 @@ impl Scope {
         Self(format!("repository:{}:pull,push", repository.path()))
     }
 
+    pub(super) fn pull_push_delete(repository: &Repository) -> Self {
+        Self(format!("repository:{}:pull,push,delete", repository.path()))
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }

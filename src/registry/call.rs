@@ -22,6 +22,9 @@ const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(5);
 /// The longest `Retry-After` that is honoured; more is said as an error after the attempts.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
+/// What is said of an answer that is longer than its caller reads.
+pub(super) const BEYOND_LIMITS: &str = "its answer is beyond all limits";
+
 /// Where a request goes.
 #[derive(Clone)]
 pub(super) enum Target {
@@ -204,7 +207,7 @@ pub(super) async fn read_all(
         match chunk {
             None => return Ok(body.freeze()),
             Some(chunk) if body.len() + chunk.len() > limit => {
-                return Err(ErrorKind::Protocol("its answer is beyond all limits"));
+                return Err(ErrorKind::Protocol(BEYOND_LIMITS));
             }
             Some(chunk) => body.extend_from_slice(&chunk),
         }

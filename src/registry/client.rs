@@ -1,31 +1,21 @@
-//! Manifests and tags: resolve, pull, push, list.
+//! Manifests: resolve, pull, push, delete.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
-use serde::Deserialize;
-use url::Url;
 
 use crate::oci::{
     Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, MediaType, Registry, Repository,
-    Tag,
 };
 
 use super::auth::{Access, Scope};
-use super::call::{Call, Fetched, Lane, Payload, Redirects, Target};
+use super::call::{Call, Lane, Payload, Redirects, Target};
 use super::error::{Error, ErrorKind, Mismatch, NetworkError};
 use super::place::shown;
 use super::settings::{Retry, Settings};
 use super::transport::Transport;
-
-/// Tags asked for per page; ECR refuses more (go-containerregistry #1091).
-const TAGS_PER_PAGE: usize = 1000;
-/// Pages read at most: a registry that never ends its list must not hold up a run.
-const TAG_PAGES_MAX: usize = 1000;
-/// The largest page of tags that is read, in bytes.
-const TAG_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A client of all registries of a run. Cloning is cheap and shares everything.
 #[derive(Debug, Clone)]
@@ -40,6 +30,24 @@ pub struct Resolved {
     pub digest: Digest,
     /// The media type.
     pub media_type: MediaType,
+}
+
+/// What a registry says when it took a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pushed {
+    /// The subject among whose referrers it lists the manifest from now on (`OCI-Subject`). A registry
+    /// without a referrers API names none, and the list is then its client's business (OCI distribution
+    /// specification 1.1, "Pushing Manifests with Subject").
+    pub subject: Option<Digest>,
+}
+
+/// What became of a manifest that was to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is gone, with all tags that named it.
+    Gone,
+    /// It was not there.
+    WasNotThere,
 }
 
 impl Client {
@@ -246,7 +254,7 @@ impl Client {
         repository: &Repository,
         identifier: &Identifier,
         manifest: &Manifest,
-    ) -> Result<(), Error> {
+    ) -> Result<Pushed, Error> {
         let scope = Scope::pull_push(repository);
         let content_type = HeaderValue::from_str(manifest.media_type().as_str());
         let mut call = manifest_call(Method::PUT, repository, identifier, scope);
@@ -268,11 +276,15 @@ impl Client {
         if !answer.is_receipt() {
             return Err(answer.error(ErrorKind::Protocol("it takes what it does not confirm")));
         }
+        let subject = answer.header("oci-subject");
+        let pushed = Pushed {
+            subject: subject.and_then(|text| text.parse().ok()),
+        };
         let stored = answer.header("docker-content-digest").map(str::to_owned);
         match stored.map(|text| (text.parse::<Digest>(), text)) {
-            Some((Ok(stored), _)) if stored == manifest.digest() => Ok(()),
+            Some((Ok(stored), _)) if stored == manifest.digest() => Ok(pushed),
             // A registry may name the same bytes by another algorithm.
-            Some((Ok(stored), _)) if stored == stored.of_same_kind(manifest.raw()) => Ok(()),
+            Some((Ok(stored), _)) if stored == stored.of_same_kind(manifest.raw()) => Ok(pushed),
             Some((_, stored)) => Err(answer.error(ErrorKind::Integrity(Box::new(
                 Mismatch::Stored {
                     sent: manifest.digest(),
@@ -283,7 +295,42 @@ impl Client {
                         .collect(),
                 },
             )))),
-            None => Ok(()),
+            None => Ok(pushed),
+        }
+    }
+
+    /// Deletes the manifest with `digest`, and with it every tag that names it: distribution 2.8 knows no
+    /// other way to remove a tag (OCI distribution specification 1.1, "Deleting Manifests").
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`]; where deletion is switched off, one of which [`ErrorKind::is_unsupported`] holds and
+    /// whose words say so. "Not there" is an answer.
+    pub async fn delete_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Deleted, Error> {
+        let path = format!("{}/manifests/{digest}", repository.path());
+        let scope = Scope::pull_push_delete(repository);
+        let call = Call::new(repository.registry(), Method::DELETE, path, scope);
+        let answer = match self.transport.send(call).await {
+            Ok(answer) => answer,
+            Err(error) if matches!(error.kind, ErrorKind::NotFound(_)) => {
+                return Ok(Deleted::WasNotThere);
+            }
+            Err(mut error) => {
+                if error.kind.is_unsupported()
+                    && let ErrorKind::Refused(words) | ErrorKind::Server(words) = &mut error.kind
+                {
+                    words.message = "deletion is switched off at this registry".into();
+                }
+                return Err(error);
+            }
+        };
+        match answer.response.status() {
+            StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(Deleted::Gone),
+            _ => Err(answer.error(ErrorKind::Protocol("it does not say that it deleted"))),
         }
     }
 
@@ -318,76 +365,6 @@ impl Client {
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes.freeze())
-    }
-
-    /// All tags of a repository, in the registry's order.
-    ///
-    /// # Errors
-    ///
-    /// As [`ErrorKind`]; a list without an end is an error, never a part of it.
-    pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, Error> {
-        #[derive(Deserialize)]
-        struct Page {
-            #[serde(default)]
-            tags: Option<Vec<String>>,
-        }
-        let registry = repository.registry();
-        let base = self.transport.base(registry).await?;
-        let mut target = Target::Path(format!("{}/tags/list?n={TAGS_PER_PAGE}", repository.path()));
-        let mut tags = Vec::new();
-        for _ in 0..TAG_PAGES_MAX {
-            let call = || Call {
-                target: target.clone(),
-                ..Call::new(
-                    registry,
-                    Method::GET,
-                    String::new(),
-                    Scope::pull(repository),
-                )
-            };
-            let answer = self.transport.fetch(call, TAG_PAGE_BYTES_MAX).await?;
-            let fail = |kind| answer.error(ErrorKind::Protocol(kind));
-            let next =
-                next_page(&answer, &base).map_err(|()| fail("its next page is elsewhere"))?;
-            let page: Page =
-                serde_json::from_slice(&answer.body).map_err(|_| fail("it is no list of tags"))?;
-            for text in page.tags.unwrap_or_default() {
-                tags.push(text.parse().map_err(|_| fail("it lists what is no tag"))?);
-            }
-            match next {
-                Some(url) => target = Target::Url(url),
-                None => return Ok(tags),
-            }
-        }
-        Err(Error {
-            method: Method::GET,
-            wait: None,
-            url: repository.to_string(),
-            attempts: 1,
-            kind: ErrorKind::Protocol("its list of tags has no end"),
-        })
-    }
-}
-
-/// The next page by `Link` (RFC 8288), which must be at the registry's own origin.
-fn next_page(answer: &Fetched, base: &Url) -> Result<Option<Url>, ()> {
-    let Some(link) = answer.header("link") else {
-        return Ok(None);
-    };
-    let Some((_, rest)) = link.split_once('<') else {
-        return Ok(None);
-    };
-    let Some((target, parameters)) = rest.split_once('>') else {
-        return Ok(None);
-    };
-    if !parameters.contains("next") {
-        return Ok(None);
-    }
-    let url = answer.url.join(target).map_err(drop)?;
-    if url.origin() == base.origin() {
-        Ok(Some(url))
-    } else {
-        Err(())
     }
 }
 

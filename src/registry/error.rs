@@ -246,6 +246,25 @@ impl ErrorKind {
             || matches!(self, Self::Server(words) if is_unavailable(words))
     }
 
+    /// Whether the registry says that it does not do such a thing at all.
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            Self::NotFound(words) | Self::Refused(words) | Self::Server(words) => {
+                &*words.code == "UNSUPPORTED" || matches!(words.status.as_u16(), 405 | 501)
+            }
+            // Whatever is asked of whom: these may get another answer some other time.
+            Self::Unauthorized(_)
+            | Self::Conflict(_)
+            | Self::RateLimited(_)
+            | Self::Network(_)
+            | Self::Stalled(_)
+            | Self::Integrity(_)
+            | Self::Document(_)
+            | Self::Protocol(_)
+            | Self::Untrusted(_) => false,
+        }
+    }
+
     /// Whether a manifest was not taken for want of what it names.
     ///
     /// Distribution names the digest first when it cannot read a link to a blob.
@@ -305,15 +324,37 @@ mod tests {
         assert_eq!(html.to_string(), "200 OK");
     }
 
+    fn kind(status: u16, code: &str) -> ErrorKind {
+        ErrorKind::of_status(Words {
+            status: StatusCode::from_u16(status).unwrap(),
+            code: code.into(),
+            message: "".into(),
+        })
+    }
+
+    #[test]
+    fn what_is_not_supported_is_told_from_what_is_not_there() {
+        for (status, code) in [
+            (405, ""),
+            (501, ""),
+            (404, "UNSUPPORTED"),
+            (400, "UNSUPPORTED"),
+        ] {
+            assert!(kind(status, code).is_unsupported(), "{status} {code}");
+        }
+        for (status, code) in [
+            (404, ""),
+            (400, ""),
+            (403, "UNSUPPORTED"),
+            (429, "UNSUPPORTED"),
+            (503, ""),
+        ] {
+            assert!(!kind(status, code).is_unsupported(), "{status} {code}");
+        }
+    }
+
     #[test]
     fn statuses_mean_what_they_mean() {
-        let kind = |status: u16, code: &str| {
-            ErrorKind::of_status(Words {
-                status: StatusCode::from_u16(status).unwrap(),
-                code: code.into(),
-                message: "".into(),
-            })
-        };
         assert!(matches!(kind(404, ""), ErrorKind::NotFound(_)));
         assert!(matches!(kind(401, ""), ErrorKind::Unauthorized(_)));
         assert!(matches!(kind(403, ""), ErrorKind::Unauthorized(_)));

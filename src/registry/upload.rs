@@ -1,18 +1,20 @@
 //! Asking a registry for a blob: it has it, mounts it, or opens an upload session for it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::LOCATION;
 use http::{Method, StatusCode};
 use url::Url;
 
-use crate::oci::{Descriptor, Digest, Registry, Repository};
+use crate::oci::{Descriptor, Digest, MediaType, Registry, Repository};
 
 use super::auth::{Access, Scope};
 use super::call::{Call, Lane, Redirects};
 use super::client::Client;
-use super::error::{Error, ErrorKind};
+use super::error::{Error, ErrorKind, Mismatch};
 use super::host::{Host, SelfMount};
 use super::limit::{Limit, Permit};
 use super::place::{check_place, shown};
@@ -249,6 +251,61 @@ impl Client {
             Some(upload) => Ok(Begun::Upload(upload)),
             None => self.open_upload(repository, None, lane).await,
         }
+    }
+
+    /// Pushes a small blob with `digest`, unless the repository has it; the descriptor has a media type
+    /// that says nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`]; [`ErrorKind::Integrity`] when the bytes have another digest.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it leaves the blob there or not; an upload session that stays behind expires by itself.
+    pub async fn push_bytes(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        bytes: Bytes,
+    ) -> Result<Descriptor, Error> {
+        let computed = digest.of_same_kind(&bytes);
+        if computed != *digest {
+            let asked = *digest;
+            return Err(Error {
+                method: Method::PUT,
+                wait: None,
+                url: format!("{repository}@{digest}"),
+                attempts: 0,
+                kind: ErrorKind::Integrity(Box::new(Mismatch::Digest { asked, computed })),
+            });
+        }
+        let descriptor = Descriptor {
+            media_type: MediaType::parse("application/octet-stream"),
+            digest: *digest,
+            size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            urls: Vec::new(),
+            annotations: BTreeMap::new(),
+            platform: None,
+            artifact_type: None,
+        };
+        let registry = repository.registry();
+        let weight = Weight::of(descriptor.size);
+        let mut lanes = match weight {
+            Weight::Small => None,
+            Weight::Large => Some(self.lanes(registry, registry, weight).await),
+        };
+        let begun = self
+            .begin_upload(repository, &descriptor, Expected::Absent)
+            .await?;
+        if let Begun::Upload(upload) = begun {
+            if lanes.is_none() {
+                lanes = Some(self.lanes(registry, registry, weight).await);
+            }
+            self.send_bytes(upload, &descriptor.digest, bytes).await?;
+        }
+        drop(lanes);
+        Ok(descriptor)
     }
 
     async fn ask_mount(

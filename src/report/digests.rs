@@ -49,6 +49,11 @@ impl Reporter for Digests {
                         Some(copied.image.digest)
                     }
                     Outcome::Kept(_)
+                    | Outcome::Signed(_)
+                    | Outcome::AlreadySigned(_)
+                    | Outcome::Accepted(_)
+                    | Outcome::Rejected(..)
+                    | Outcome::Undetermined(..)
                     | Outcome::Duplicate { .. }
                     | Outcome::Failed(_)
                     | Outcome::NotTried(_) => None,

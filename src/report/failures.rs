@@ -4,6 +4,7 @@
 //! on, at most once a second. So it holds at least what is left to do whenever the run is killed, and
 //! exactly that after any end. A run that leaves nothing to do removes it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::fs::File;
 use std::io;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::output::{Output, Sync};
 use super::{Error, Reason, Reporter, Skipped};
-use crate::event::{Event, Failure, Outcome};
+use crate::event::{Event, Failure, Kind, Outcome};
 use crate::plan::{Course, Job, JobId, Plan};
 use crate::text;
 
@@ -144,18 +145,9 @@ impl Failures {
     }
 
     fn note(&mut self, id: JobId, outcome: &Outcome) {
-        let state = match (outcome, self.plan.job(id)) {
-            (Outcome::Failed(failure) | Outcome::NotTried(failure), Some(job)) => {
-                State::Unwell(comment(job, outcome, failure).into())
-            }
-            (
-                Outcome::Copied(_)
-                | Outcome::UpToDate(_)
-                | Outcome::Kept(_)
-                | Outcome::Duplicate { .. },
-                _,
-            )
-            | (_, None) => State::Well,
+        let state = match (outcome.failure(), self.plan.job(id)) {
+            (Some(failure), Some(job)) => State::Unwell(comment(job, outcome, failure).into()),
+            (None, _) | (_, None) => State::Well,
         };
         if let Some(slot) = self.states.get_mut(id.position())
             && *slot == State::Open
@@ -256,6 +248,39 @@ pub fn carried(list: impl io::BufRead) -> io::Result<Vec<Skipped>> {
         }
     }
     Ok(bad)
+}
+
+/// The numbers of the lines that a failed list marks as rejected by a validation, from 1. None for a
+/// list of anybody else's.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn rejected(list: impl io::BufRead) -> io::Result<BTreeSet<usize>> {
+    let mut marked = BTreeSet::new();
+    let mut is_marked = false;
+    for (number, line) in list.lines().enumerate() {
+        let line = line?;
+        if number == 0 && !line.trim_start_matches('\u{feff}').starts_with(HEADER) {
+            break;
+        }
+        match line.strip_prefix("# ") {
+            // Outcome, stage, side, kind: what follows them is the reason, in others' words.
+            Some(comment) => {
+                is_marked = comment
+                    .split(' ')
+                    .take(4)
+                    .any(|word| word.strip_prefix("kind=") == Some(Kind::Rejected.as_str()));
+            }
+            None if line.trim().is_empty() || line.starts_with('#') => {}
+            None => {
+                if std::mem::take(&mut is_marked) {
+                    marked.insert(number + 1);
+                }
+            }
+        }
+    }
+    Ok(marked)
 }
 
 /// Whether `path` is free, or holds a list of ours.

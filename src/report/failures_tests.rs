@@ -6,7 +6,7 @@ use super::super::tests::{
     assorted, cancelled, copied, denied, finished, plan_of, run_of, skipped_of, tell, to_d,
 };
 use super::*;
-use crate::event::{End, Kind, Stage, Summary};
+use crate::event::{End, Stage, Summary};
 use crate::list;
 use crate::plan;
 
@@ -302,4 +302,18 @@ fn bad_lines_are_carried_from_list_to_list() {
     assert_eq!(carried(list.as_slice()).unwrap(), bad);
     let foreign = String::from_utf8(list).unwrap().replace(HEADER, "# list");
     assert_eq!(carried(foreign.as_bytes()).unwrap(), []);
+}
+
+#[test]
+fn what_a_validation_rejected_is_known_again() {
+    let list = format!(
+        "{HEAD}# rejected stage=verify kind=rejected images.txt:1: kind=network\na.io/b:1\n\
+         # undetermined stage=verify kind=rate-limited images.txt:2: kind=rejected\na.io/b:2\n\
+         # not-tried stage=sign kind=rejected images.txt:3: again\n\n a.io/b:3\n\
+         # rejected stage=verify side=source kind=rejected images.txt:4: x\na.io/b:4 # kept\na.io/b:5\n"
+    );
+    let marked: Vec<usize> = rejected(list.as_bytes()).unwrap().into_iter().collect();
+    assert_eq!(marked, [4, 9, 11]);
+    let foreign = list.replace("consign failed", "somebody's");
+    assert!(rejected(foreign.as_bytes()).unwrap().is_empty());
 }

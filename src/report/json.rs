@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::Skipped;
 use super::hint::hint;
+use super::signatures::{SigningView, ValidationView};
 use crate::event::{Changed, Copied, End, Failure, Kind, Note, Outcome, Side, Summary, Tally};
 use crate::oci::Digest;
 use crate::plan::{Job, JobId, Plan};
@@ -61,8 +62,16 @@ pub(super) struct JobView<'a> {
     #[serde(flatten)]
     place: Place<'a>,
     text: &'a str,
-    source: String,
-    destination: String,
+    #[serde(flatten)]
+    names: NamesView,
+}
+
+/// What a line means: two images where one is copied, one where it stays.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum NamesView {
+    Copied { source: String, destination: String },
+    InPlace { image: String },
 }
 
 impl<'a> JobView<'a> {
@@ -70,8 +79,16 @@ impl<'a> JobView<'a> {
         Self {
             place: Place::of(job),
             text: &job.line.text,
-            source: job.source.to_string(),
-            destination: job.destination.to_string(),
+            names: if job.is_in_place() {
+                NamesView::InPlace {
+                    image: job.destination.to_string(),
+                }
+            } else {
+                NamesView::Copied {
+                    source: job.source.to_string(),
+                    destination: job.destination.to_string(),
+                }
+            },
         }
     }
 }
@@ -90,6 +107,10 @@ pub(super) struct OutcomeView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tally: Option<TallyView>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    validation: Option<ValidationView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signing: Option<SigningView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     duplicate_of: Option<Place<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureView<'a>>,
@@ -105,14 +126,21 @@ impl<'a> OutcomeView<'a> {
             outcome: outcome.as_str(),
             elapsed_ms: milliseconds(elapsed),
             source_digest: copied.map(|Copied { source, .. }| source),
-            digest: copied.map(|copied| &copied.image.digest),
+            digest: image(outcome),
             changed: copied.and_then(|copied| copied.changed.map(Changed::as_str)),
             tally: copied.map(|copied| TallyView::of(&copied.tally)),
+            validation: outcome.validation().map(ValidationView::of),
+            signing: outcome.signing().map(SigningView::of),
             duplicate_of: match outcome {
                 Outcome::Duplicate { of } => Place::find(plan, *of),
                 Outcome::Copied(_)
                 | Outcome::UpToDate(_)
                 | Outcome::Kept(_)
+                | Outcome::Signed(_)
+                | Outcome::AlreadySigned(_)
+                | Outcome::Accepted(_)
+                | Outcome::Rejected(..)
+                | Outcome::Undetermined(..)
                 | Outcome::Failed(_)
                 | Outcome::NotTried(_) => None,
             },
@@ -120,6 +148,14 @@ impl<'a> OutcomeView<'a> {
             hint: failure.and_then(|failure| hint(job, failure)),
         }
     }
+}
+
+/// What stands there, by its digest, where that is known.
+fn image(outcome: &Outcome) -> Option<&Digest> {
+    let copied = outcome.copied().map(|copied| &copied.image);
+    let checked = outcome.validation().map(|validation| &validation.image);
+    let signed = outcome.signing().map(|signing| &signing.image);
+    Some(&copied.or(checked).or(signed)?.digest)
 }
 
 #[derive(Serialize)]
@@ -169,6 +205,11 @@ pub(super) struct SummaryView {
     copied: usize,
     up_to_date: usize,
     kept: usize,
+    signed: usize,
+    already_signed: usize,
+    accepted: usize,
+    rejected: usize,
+    undetermined: usize,
     duplicates: usize,
     failed: usize,
     not_tried: usize,
@@ -183,6 +224,11 @@ impl SummaryView {
             copied: summary.copied,
             up_to_date: summary.up_to_date,
             kept: summary.kept,
+            signed: summary.signed,
+            already_signed: summary.already_signed,
+            accepted: summary.accepted,
+            rejected: summary.rejected,
+            undetermined: summary.undetermined,
             duplicates: summary.duplicates,
             failed: summary.failed,
             not_tried: summary.not_tried,

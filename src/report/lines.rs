@@ -73,7 +73,7 @@ impl<W: Write> Lines<W> {
                     "finished",
                     &Body::Finished {
                         job: JobView::of(job),
-                        end: OutcomeView::of(&plan, job, outcome, *elapsed),
+                        end: Box::new(OutcomeView::of(&plan, job, outcome, *elapsed)),
                     },
                 ),
                 None => Ok(()),
@@ -134,7 +134,7 @@ enum Body<'a> {
         #[serde(flatten)]
         job: JobView<'a>,
         #[serde(flatten)]
-        end: OutcomeView<'a>,
+        end: Box<OutcomeView<'a>>,
     },
     Ended(EndView),
 }

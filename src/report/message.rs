@@ -6,7 +6,10 @@ use std::time::Duration;
 use indicatif::BinaryBytes;
 
 use super::hint::hint;
-use crate::event::{Changed, Failure, Note, Outcome, Side, Stage, Tally};
+use crate::event::{
+    Changed, Checked, Failure, Note, Outcome, Role, Side, Signing, Stage, Tally, Validation,
+    Verdict,
+};
 use crate::plan::{Job, Plan};
 
 /// How a message is dressed; without colour all of it is empty.
@@ -52,11 +55,21 @@ pub(super) fn failed(job: &Job, outcome: &Outcome, failure: &Failure, dress: Dre
     let Dress { bad, hint: h, off } = dress;
     let head = headline(job, outcome, failure);
     let mut message = format!("{}: {bad}{head}{off}\n", job.line);
+    // What a validation found is said of each manifest below, with all of its reasons.
+    let shown = if outcome.validation().is_some() {
+        1
+    } else {
+        failure.causes.len()
+    };
     // The first cause often is the headline.
-    for cause in failure.causes.iter().filter(|cause| **cause != head) {
+    let causes = failure.causes.iter().take(shown);
+    for cause in causes.filter(|cause| **cause != head) {
         message.push_str("  caused by: ");
         message.push_str(cause);
         message.push('\n');
+    }
+    if let Some(validation) = outcome.validation() {
+        message.push_str(&judged(validation, dress));
     }
     if let Some(hint) = hint(job, failure) {
         for part in ["  ", h, "hint:", off, " ", &hint, "\n"] {
@@ -127,18 +140,115 @@ pub(super) fn well(plan: &Plan, job: &Job, outcome: &Outcome, elapsed: Duration)
             plan.job(*of)
                 .map_or(String::new(), |first| format!(" (see {})", first.line)),
         ),
+        Outcome::Signed(signing) => ("signed", signed(signing)),
+        Outcome::AlreadySigned(signing) => ("already signed:", signed(signing)),
+        Outcome::Accepted(validation) => ("accepted", accepted(validation)),
+        Outcome::Rejected(..) | Outcome::Undetermined(..) => (outcome.as_str(), String::new()),
         Outcome::Failed(_) | Outcome::NotTried(_) => ("failed", String::new()),
     };
-    for part in [
-        word,
-        " `",
-        &job.source.to_string(),
-        "` to `",
-        &job.destination.to_string(),
-        "`",
-        &detail,
-    ] {
+    for part in [word, " `", &job.source.to_string(), "`"] {
         message.push_str(part);
+    }
+    if !job.is_in_place() {
+        for part in [" to `", &job.destination.to_string(), "`"] {
+            message.push_str(part);
+        }
+    }
+    message.push_str(&detail);
+    if let Some(copied) = outcome.copied() {
+        if let Some(validation) = &copied.validation {
+            message.push_str(", source accepted");
+            message.push_str(&accepted(validation));
+        }
+        if let Some(signing) = &copied.signing {
+            message.push_str(", signed");
+            message.push_str(&signed(signing));
+        }
+    }
+    message
+}
+
+/// How many signatures were made and were there.
+fn signed(signing: &Signing) -> String {
+    let added = signing.signatures.iter().filter(|one| one.added).count();
+    let there = signing.signatures.len() - added;
+    match (added, there) {
+        (_, 0) => format!(" ({} added)", counted(added, "signature")),
+        (0, _) => format!(" ({} there)", counted(there, "signature")),
+        _ => format!(" ({} added, {there} there)", counted(added, "signature")),
+    }
+}
+
+/// What was checked, and what was not.
+fn accepted(validation: &Validation) -> String {
+    let mut text = format!(" ({}", counted(validation.checked.len(), "manifest"));
+    for (word, names) in [
+        ("not checked", listed(&validation.unchecked)),
+        ("absent", listed(&validation.absent)),
+    ] {
+        if !names.is_empty() {
+            for part in ["; ", word, ": ", &names] {
+                text.push_str(part);
+            }
+        }
+    }
+    text.push(')');
+    text
+}
+
+/// How many names of platforms a message holds.
+const NAMES_MAX: usize = 8;
+
+fn listed(names: &[impl fmt::Display]) -> String {
+    let mut words: Vec<String> = names
+        .iter()
+        .take(NAMES_MAX)
+        .map(ToString::to_string)
+        .collect();
+    if names.len() > NAMES_MAX {
+        words.push(format!("{} more", names.len() - NAMES_MAX));
+    }
+    crate::text::cleaned(&words.join(", "), 400)
+}
+
+/// What is to be said of each manifest of a validation that did not end well.
+pub(super) fn judged(validation: &Validation, dress: Dress) -> String {
+    let Dress {
+        bad: _,
+        hint: h,
+        off,
+    } = dress;
+    let mut message = String::new();
+    let unwell = |one: &&Checked| one.verdict != Verdict::Accepted;
+    for checked in validation.checked.iter().filter(unwell) {
+        let what = match &checked.role {
+            Role::Index => "the index".to_owned(),
+            Role::Platform(Some(platform)) => platform.to_string(),
+            Role::Platform(None) => "the image".to_owned(),
+            Role::Other => "a manifest of the index".to_owned(),
+        };
+        let digest = checked.digest.to_string();
+        for part in [
+            "  ",
+            checked.verdict.as_str(),
+            ": ",
+            &what,
+            ", `",
+            &digest,
+            "`\n",
+        ] {
+            message.push_str(part);
+        }
+        for reason in &checked.reasons {
+            for part in ["    ", reason, "\n"] {
+                message.push_str(part);
+            }
+        }
+        if let Some(hint) = &checked.hint {
+            for part in ["    ", h, "hint:", off, " ", hint, "\n"] {
+                message.push_str(part);
+            }
+        }
     }
     message
 }

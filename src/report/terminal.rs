@@ -186,16 +186,9 @@ impl<W: Write> Terminal<W> {
         if failure.kind == Kind::Cancelled {
             return false;
         }
-        match outcome {
-            Outcome::NotTried(_) => {
-                self.reasons.len() < REASONS_MAX && self.reasons.insert(failure.clone())
-            }
-            Outcome::Failed(_)
-            | Outcome::Copied(_)
-            | Outcome::UpToDate(_)
-            | Outcome::Kept(_)
-            | Outcome::Duplicate { .. } => true,
-        }
+        let is_same_for_many = matches!(outcome, Outcome::NotTried(_));
+        !is_same_for_many
+            || self.reasons.len() < REASONS_MAX && self.reasons.insert(failure.clone())
     }
 
     /// What is said at the end.
@@ -209,6 +202,11 @@ impl<W: Write> Terminal<W> {
             (summary.copied, "copied"),
             (summary.up_to_date, "up to date"),
             (summary.kept, "kept"),
+            (summary.signed, "signed"),
+            (summary.already_signed, "already signed"),
+            (summary.accepted, "accepted"),
+            (summary.rejected, "rejected"),
+            (summary.undetermined, "undetermined"),
             (summary.duplicates, "duplicate"),
             (summary.failed, "failed"),
             (summary.not_tried, "not tried"),

@@ -9,7 +9,7 @@ use crate::oci::{
 use crate::registry::{Access, Resolved};
 
 use super::error::{Cause, Error, Subject};
-use super::{Before, Engine, IndexMode, OnExisting, Options, Overwrite, Wanted, Watch};
+use super::{Before, Engine, IndexMode, OnExisting, Options, Overwrite, There, Wanted, Watch};
 
 /// The largest image config that is read for its platform, in bytes (real ones have under 100 KiB).
 const CONFIG_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -25,8 +25,10 @@ pub(super) struct Decision<'a> {
 
 /// What came of them.
 pub(super) enum Decided {
-    /// Nothing has to be copied.
+    /// Nothing has to be done.
     Ended(Box<Outcome>),
+    /// The image is there.
+    There(Box<There>),
     /// This has to be.
     Copy(Box<Wanted>, Before),
 }
@@ -50,9 +52,14 @@ impl Decision<'_> {
         };
         if is_whole && let (Some(digest), Some(there)) = (known, &there) {
             if there.digest == digest {
-                return Ok(Decided::Ended(Box::new(
-                    self.up_to_date(there, digest, None),
-                )));
+                return Ok(Decided::There(Box::new(There {
+                    digest,
+                    media_type: there.media_type.clone(),
+                    manifest: None,
+                    only: None,
+                    source: digest,
+                    changed: None,
+                })));
             }
             if !merges && let Some(outcome) = self.existing(there, digest)? {
                 return Ok(Decided::Ended(Box::new(outcome)));
@@ -90,8 +97,7 @@ impl Decision<'_> {
                 Some(only) => self.has_all(only).await?,
             };
             if is_there {
-                let outcome = self.up_to_date(there, wanted.source, wanted.changed);
-                return Ok(Decided::Ended(Box::new(outcome)));
+                return Ok(Decided::There(Box::new(There::of(&wanted))));
             }
         } else if let Some(outcome) = self.existing(there, wanted.source)? {
             return Ok(Decided::Ended(Box::new(outcome)));
@@ -316,15 +322,6 @@ impl Decision<'_> {
         pulled.map_err(|error| self.error(side, Stage::Resolve, error.into()))
     }
 
-    fn up_to_date(&self, there: &Resolved, source: Digest, changed: Option<Changed>) -> Outcome {
-        Outcome::UpToDate(Copied {
-            image: self.pinned(there),
-            source,
-            changed,
-            tally: Tally::default(),
-        })
-    }
-
     /// What `--on-existing` says of a tag with another digest: an outcome, or nothing.
     fn existing(&self, there: &Resolved, source: Digest) -> Result<Option<Outcome>, Error> {
         match self.options.on_existing {
@@ -334,6 +331,8 @@ impl Decision<'_> {
                 source,
                 changed: None,
                 tally: Tally::default(),
+                validation: None,
+                signing: None,
             }))),
             OnExisting::Fail => {
                 let there = there.digest;

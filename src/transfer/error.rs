@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::attached;
 use crate::event::{Failure, Kind, Side, Stage};
 use crate::oci::{self, Digest, Pinned, Reference};
 use crate::registry::{self, ErrorKind};
@@ -28,6 +29,8 @@ pub enum Subject {
     Image(Box<Reference>),
     /// A manifest of an image.
     Manifest(Box<Pinned>),
+    /// What is attached to a manifest.
+    Attached(Box<Pinned>),
     /// A blob.
     Blob(Box<Pinned>),
 }
@@ -75,6 +78,12 @@ pub enum Cause {
         /// What it is.
         is: String,
     },
+    /// Something attached could not be changed, for a reason that is not the registry's.
+    #[error("{0}")]
+    Attached(Box<attached::Error>),
+    /// What was to be done before the tag is set failed.
+    #[error("{}", .0.causes.join(": "))]
+    Finish(Failure),
 }
 
 const fn verb(side: Side, stage: Stage) -> &'static str {
@@ -90,6 +99,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Image(image) => write!(f, "`{image}`"),
             Self::Manifest(pinned) => write!(f, "manifest `{pinned}`"),
+            Self::Attached(pinned) => write!(f, "what is attached to `{pinned}`"),
             Self::Blob(pinned) => write!(f, "blob `{pinned}`"),
         }
     }
@@ -101,9 +111,25 @@ impl From<registry::Error> for Cause {
     }
 }
 
+impl From<attached::Error> for Cause {
+    fn from(error: attached::Error) -> Self {
+        match error {
+            attached::Error::Registry(error) => error.into(),
+            attached::Error::Document(error) => error.into(),
+            attached::Error::Limit(what) => Self::Limit(what),
+            attached::Error::Contended(_) | attached::Error::Lock(_) => {
+                Self::Attached(Box::new(error))
+            }
+        }
+    }
+}
+
 impl Error {
     /// The failure that this error is for its line.
     pub fn failure(&self) -> Failure {
+        if let Cause::Finish(failure) = &self.cause {
+            return failure.clone();
+        }
         Failure::new(self.stage, Some(self.side), self.kind(), self)
     }
 
@@ -124,7 +150,19 @@ impl Error {
             Cause::Exists { .. } | Cause::Loss { .. } => Kind::Conflict,
             Cause::Limit(_) => Kind::Unsupported,
             Cause::Disagrees { .. } => Kind::Integrity,
+            Cause::Attached(error) => kind_of_attached(error),
+            Cause::Finish(failure) => failure.kind,
         }
+    }
+}
+
+/// The kind of what befell something attached.
+pub fn kind_of_attached(error: &attached::Error) -> Kind {
+    match error {
+        attached::Error::Registry(error) => kind_of(&error.kind),
+        attached::Error::Document(error) => kind_of_document(error),
+        attached::Error::Limit(_) => Kind::Unsupported,
+        attached::Error::Contended(_) | attached::Error::Lock(_) => Kind::Conflict,
     }
 }
 

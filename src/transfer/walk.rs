@@ -1,12 +1,13 @@
 //! One walk of an image's graph: blobs, children, then the manifest that names them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use http::StatusCode;
+use tokio::sync::OnceCell;
 
 use crate::event::{Note, Side, Stage, Tally};
 use crate::flight::Role;
@@ -19,23 +20,29 @@ use super::error::{Cause, Error, Subject};
 use super::{Before, Engine, Thing, Wanted, Watch};
 
 /// Levels of indexes that are followed; real images have one, some artifacts two.
-const DEPTH_MAX: usize = 4;
+pub(super) const DEPTH_MAX: usize = 4;
 /// Manifests of one image at most: a hostile index could name tens of thousands.
-const MANIFESTS_MAX: u64 = 10_000;
+pub(super) const MANIFESTS_MAX: u64 = 10_000;
 /// Children, and blobs of one manifest, under way at once; requests are bounded per registry.
-const CHILDREN_AT_ONCE: usize = 16;
+pub(super) const CHILDREN_AT_ONCE: usize = 16;
 
 /// The walk of one job.
 pub(super) struct Walk<'a> {
-    engine: &'a Engine,
-    source: &'a Repository,
-    destination: &'a Repository,
+    pub(super) engine: &'a Engine,
+    pub(super) source: &'a Repository,
+    pub(super) destination: &'a Repository,
     before: Before,
-    watch: Watch<'a>,
+    pub(super) watch: Watch<'a>,
     /// A small blob that was read already.
     pub(super) known: Option<(Digest, Bytes)>,
+    /// What shall stand at the destination; `None` where it does.
+    pub(super) root: Option<&'a Wanted>,
+    /// Whether the root was pushed by its digest.
+    rooted: OnceCell<()>,
     seen: AtomicU64,
     counts: Counts,
+    /// Whether the closure changed something.
+    wrote: AtomicBool,
 }
 
 #[derive(Default)]
@@ -52,6 +59,17 @@ struct Counts {
 enum Parts {
     All,
     Some,
+}
+
+impl Wanted {
+    fn parts(&self) -> Parts {
+        // An index of which a part was selected, and that was not made anew.
+        if self.only.is_some() && self.changed.is_none() {
+            Parts::Some
+        } else {
+            Parts::All
+        }
+    }
 }
 
 /// How a blob came to be in the destination repository.
@@ -86,8 +104,11 @@ impl<'a> Walk<'a> {
             before,
             watch,
             known: None,
+            root: None,
+            rooted: OnceCell::new(),
             seen: AtomicU64::new(0),
             counts: Counts::default(),
+            wrote: AtomicBool::new(false),
         }
     }
 
@@ -103,24 +124,58 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Brings all that is wanted, and sets `identifier` last.
-    pub(super) async fn bring_root(
-        &self,
-        wanted: &Wanted,
-        identifier: &Identifier,
-    ) -> Result<(), Error> {
+    /// Whether something that is attached was written or removed.
+    pub(super) fn has_written(&self) -> bool {
+        self.wrote.load(Ordering::Relaxed)
+    }
+
+    /// Something that is attached was removed.
+    pub(super) fn removed(&self) {
+        self.wrote.store(true, Ordering::Relaxed);
+    }
+
+    /// So many manifests that are attached were written.
+    pub(super) fn pushed(&self, manifests: usize) {
+        let manifests = u64::try_from(manifests).unwrap_or(u64::MAX);
+        self.counts.pushed.fetch_add(manifests, Ordering::Relaxed);
+        self.wrote.store(true, Ordering::Relaxed);
+    }
+
+    /// Brings all that the root names and that is wanted.
+    pub(super) async fn bring_parts(&self) -> Result<(), Error> {
         // In one and the same repository everything below the tag is where it shall be.
-        if self.source != self.destination {
-            self.bring_below(&wanted.manifest, wanted.only.as_deref(), 0)
-                .await?;
+        match self.root.filter(|_| self.source != self.destination) {
+            Some(root) => {
+                self.bring_below(&root.manifest, root.only.as_deref(), 0)
+                    .await
+            }
+            None => Ok(()),
         }
-        let is_sparse = wanted.only.is_some() && wanted.changed.is_none();
-        let parts = if is_sparse { Parts::Some } else { Parts::All };
-        self.push(identifier, &wanted.manifest, parts).await
+    }
+
+    /// Pushes the root by its digest, unless it stands there: before anything that speaks of it.
+    pub(super) async fn push_root(&self) -> Result<(), Error> {
+        let Some(root) = self.root else { return Ok(()) };
+        let identifier = Identifier::Digest(root.manifest.digest());
+        self.rooted
+            .get_or_try_init(|| self.push(&identifier, &root.manifest, root.parts()))
+            .await
+            .copied()
+    }
+
+    /// Sets the root under `identifier`: the last that is written.
+    pub(super) async fn set_root(&self, identifier: &Identifier) -> Result<(), Error> {
+        let Some(root) = self.root else { return Ok(()) };
+        if matches!(identifier, Identifier::Tag(_)) || !self.rooted.initialized() {
+            self.push(identifier, &root.manifest, root.parts()).await?;
+        }
+        // One manifest, even where it was written under its digest before.
+        self.counts.pushed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Brings everything that `manifest` names, or of an index the entries in `only`.
-    async fn bring_below(
+    pub(super) async fn bring_below(
         &self,
         manifest: &Manifest,
         only: Option<&[Digest]>,
@@ -239,7 +294,9 @@ impl<'a> Walk<'a> {
         }
         self.bring_below(&manifest, None, depth).await?;
         drop(leaf);
-        self.push(&identifier, &manifest, Parts::All).await
+        self.push(&identifier, &manifest, Parts::All).await?;
+        self.counts.pushed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Pushes a manifest; again where it misses what was brought. Registries with replicas may lag,
@@ -256,10 +313,7 @@ impl<'a> Walk<'a> {
         let mut attempt = 1;
         loop {
             let pushed = client.push_manifest(self.destination, identifier, manifest);
-            let mut error = match pushed.await {
-                Ok(()) => break,
-                Err(error) => error,
-            };
+            let Err(mut error) = pushed.await else { break };
             let again = parts == Parts::All && error.kind.is_missing_parts();
             if !again || attempt >= retry.attempts {
                 error.attempts = error.attempts.max(attempt);
@@ -277,7 +331,6 @@ impl<'a> Walk<'a> {
             tokio::time::sleep(retry.pause_after(attempt)).await;
             attempt += 1;
         }
-        self.counts.pushed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

@@ -671,6 +671,9 @@ async fn version() {
     for command in [
         "mirror",
         "copy",
+        "sign",
+        "validate",
+        "generate-key",
         "plan",
         "inspect",
         "list-tags",
@@ -687,28 +690,11 @@ async fn version() {
 async fn later() {
     let stage = Stage::set().await;
     stage.place.write("list.txt", "team/app:1\n");
-    for command in [
-        "sign",
-        "validate",
-        "verify",
-        "generate-key",
-        "save",
-        "load",
-        "sync",
-    ] {
+    for command in ["save", "load", "sync", "archive", "login", "compare"] {
         let ended = stage.place.run(&format!("{command} -f list.txt")).await;
         ended.with(2).saying(&[command, "not there yet"]);
     }
-    for flag in [
-        "--remove-signatures",
-        "--prune-signatures",
-        "--no-referrers",
-        "--provenance=false",
-        "--sign-key=key",
-        "--verify-key=key",
-        "--sigstore-private-key=key",
-        "--sigstore-passphrase-file=file",
-    ] {
+    for flag in ["--provenance=false", "--src-creds=a", "--authfile=a"] {
         let name = flag.split('=').next().expect("a name");
         let ended = stage.place.run(&stage.mirror(flag)).await;
         ended.with(2).saying(&[name, "not there yet"]);
@@ -718,6 +704,25 @@ async fn later() {
             .place
             .run(&format!("copy {from}/a/b:1 {to}/a/b:1 {flag}"))
             .await;
+        ended.with(2).saying(&[name, "not there yet"]);
+    }
+    for flag in [
+        "--certificate-identity=a",
+        "--certificate-oidc-issuer=a",
+        "--trusted-root=a",
+        "--rekor-url=a",
+        "--insecure-ignore-tlog=false",
+        "--format=yaml",
+    ] {
+        let validate = format!("validate -f list.txt --key none.pub {flag}");
+        let name = flag.split('=').next().expect("a name");
+        let ended = stage.place.run(&validate).await;
+        ended.with(2).saying(&[name, "not there yet"]);
+    }
+    for flag in ["--tlog-upload", "--fulcio-url=a", "--identity-token=a"] {
+        let sign = format!("sign -f list.txt --key none.key {flag}");
+        let name = flag.split('=').next().expect("a name");
+        let ended = stage.place.run(&sign).await;
         ended.with(2).saying(&[name, "not there yet"]);
     }
     stage.nothing_was_contacted();
@@ -755,26 +760,34 @@ async fn policy() {
     let stage = Stage::set().await;
     let free = stage.image("1", "free/app", "1").await;
     stage.image("2", "signed/app", "1").await;
-    stage.place.write("list.txt", "free/app:1\nsigned/app:1\n");
+    stage.image("3", "gpg/app", "1").await;
+    stage
+        .place
+        .write("list.txt", "free/app:1\nsigned/app:1\ngpg/app:1\n");
     let from = stage.source.host();
     let policy = json!({
         "default": [{ "type": "insecureAcceptAnything" }],
         "transports": { "docker": {
-            format!("{from}/signed"): [{ "type": "sigstoreSigned", "keyPath": "/none" }],
+            format!("{from}/signed"): [{ "type": "sigstoreSigned", "keyPath": "/none.pub" }],
+            format!("{from}/gpg"): [{ "type": "signedBy", "keyType": "GPGKeys", "keyPath": "/x" }],
         }},
     });
     stage
         .place
         .write(".config/containers/policy.json", policy.to_string());
     let ended = stage.place.run(&stage.mirror("")).await.with(1);
-    ended.saying(&["list.txt:2", "sigstoreSigned", "/signed"]);
-    assert_eq!(stage.outcomes(), ["copied", "not-tried"]);
-    let failure = &stage.line(1)["failure"];
-    assert_eq!(failure["stage"], "verify");
-    assert_eq!(failure["kind"], "unsupported");
-    assert_eq!(stage.place.lines("mirror-failed.txt"), ["signed/app:1"]);
+    ended.saying(&["list.txt:2", "/none.pub", "list.txt:3", "signedBy", "/gpg"]);
+    assert_eq!(stage.outcomes(), ["copied", "not-tried", "not-tried"]);
+    for line in [1, 2] {
+        let failure = &stage.line(line)["failure"];
+        assert_eq!(failure["stage"], "verify");
+        assert_eq!(failure["kind"], "unsupported");
+    }
+    let left = ["signed/app:1", "gpg/app:1"];
+    assert_eq!(stage.place.lines("mirror-failed.txt"), left);
     assert_eq!(stage.there("free/app", "1"), Some(free.digest));
     assert_eq!(stage.source.count("*", "/v2/signed/*"), 0);
+    assert_eq!(stage.source.count("*", "/v2/gpg/*"), 0);
 
     // One that is named takes the place of the user's; and none can be honoured.
     let reject = json!({ "default": [{ "type": "reject" }] }).to_string();
@@ -783,15 +796,15 @@ async fn policy() {
         .place
         .run(&stage.mirror("--policy reject.json"))
         .await
-        .with(1);
-    assert_eq!(stage.outcomes(), ["not-tried", "not-tried"]);
+        .with(3);
+    assert_eq!(stage.outcomes(), ["rejected"; 3]);
     assert!(stage.line(0)["failure"].to_string().contains("reject"));
     stage
         .place
         .run(&stage.mirror("--insecure-policy"))
         .await
         .with(0);
-    assert_eq!(stage.outcomes(), ["up-to-date", "copied"]);
+    assert_eq!(stage.outcomes(), ["up-to-date", "copied", "copied"]);
 }
 
 async fn bad_policy() {

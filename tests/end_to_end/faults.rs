@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use consign::attached::Attached;
 use consign::event::{Copied, Failure, Meter, Note, Outcome};
 use consign::oci::{Digest, MediaType, Reference};
 use consign::pace::Pace;
@@ -70,7 +71,7 @@ fn impatient(stall_timeout: Duration) -> client::Settings {
 }
 
 /// The same with `user` and `password` for these registries.
-fn known_to(registries: &[&TestRegistry]) -> client::Settings {
+pub(crate) fn known_to(registries: &[&TestRegistry]) -> client::Settings {
     let mut settings = quick();
     for registry in registries {
         let host = registry.host().parse().expect("a registry");
@@ -103,22 +104,22 @@ fn bearer(bearer: Bearer) -> Settings {
 }
 
 /// An engine between two registries.
-struct Road {
-    source: TestRegistry,
-    destination: TestRegistry,
-    settings: client::Settings,
-    engine: Engine,
-    notes: Mutex<Vec<Note>>,
+pub(crate) struct Road {
+    pub(crate) source: TestRegistry,
+    pub(crate) destination: TestRegistry,
+    pub(crate) settings: client::Settings,
+    pub(crate) engine: Engine,
+    pub(crate) notes: Mutex<Vec<Note>>,
 }
 
 impl Road {
     /// Between two registries that ask nobody who he is.
-    async fn plain() -> Self {
+    pub(crate) async fn plain() -> Self {
         Self::between(Settings::default(), Settings::default()).await
     }
 
     /// Between two registries that know `user` by `password`, if they ask.
-    async fn between(source: Settings, destination: Settings) -> Self {
+    pub(crate) async fn between(source: Settings, destination: Settings) -> Self {
         let source = TestRegistry::with(source).await;
         let destination = TestRegistry::with(destination).await;
         let settings = known_to(&[&source, &destination]);
@@ -126,12 +127,16 @@ impl Road {
     }
 
     /// Between two plain registries, with other settings of the client.
-    async fn with(settings: client::Settings) -> Self {
+    pub(crate) async fn with(settings: client::Settings) -> Self {
         let (source, destination) = (TestRegistry::start().await, TestRegistry::start().await);
         Self::of(source, destination, settings)
     }
 
-    fn of(source: TestRegistry, destination: TestRegistry, settings: client::Settings) -> Self {
+    pub(crate) fn of(
+        source: TestRegistry,
+        destination: TestRegistry,
+        settings: client::Settings,
+    ) -> Self {
         let engine = engine(settings.clone());
         Self {
             source,
@@ -143,28 +148,33 @@ impl Road {
     }
 
     /// A new engine, as another run has it; the logs begin anew.
-    fn next_run(&mut self) {
+    pub(crate) fn next_run(&mut self) {
         self.engine = engine(self.settings.clone());
         self.source.clear_log();
         self.destination.clear_log();
     }
 
     /// Copies an image to the same name at the destination.
-    async fn copy(&self, name: &str) -> Result<Outcome, Error> {
+    pub(crate) async fn copy(&self, name: &str) -> Result<Outcome, Error> {
         self.copy_to(name, name).await
     }
 
-    async fn copy_to(&self, from: &str, to: &str) -> Result<Outcome, Error> {
+    pub(crate) async fn copy_to(&self, from: &str, to: &str) -> Result<Outcome, Error> {
         self.copy_with(from, to, &Options::default()).await
     }
 
-    async fn copy_with(&self, from: &str, to: &str, options: &Options) -> Result<Outcome, Error> {
+    pub(crate) async fn copy_with(
+        &self,
+        from: &str,
+        to: &str,
+        options: &Options,
+    ) -> Result<Outcome, Error> {
         let source = reference(&self.source, from);
         let destination = reference(&self.destination, to);
         self.transfer(&source, &destination, options).await
     }
 
-    async fn transfer(
+    pub(crate) async fn transfer(
         &self,
         source: &Reference,
         destination: &Reference,
@@ -179,13 +189,18 @@ impl Road {
         Box::pin(self.engine.transfer(source, destination, options, watch)).await
     }
 
+    /// The notes so far, which are forgotten.
+    pub(crate) fn take_notes(&self) -> Vec<Note> {
+        std::mem::take(&mut *self.notes.lock().expect("no panic"))
+    }
+
     /// Copies an image, which must go well.
-    async fn copied(&self, name: &str) -> Copied {
+    pub(crate) async fn copied(&self, name: &str) -> Copied {
         self.is_copied(self.copy(name).await)
     }
 
     /// What was copied, if that went well.
-    fn is_copied(&self, result: Result<Outcome, Error>) -> Copied {
+    pub(crate) fn is_copied(&self, result: Result<Outcome, Error>) -> Copied {
         match result {
             Ok(Outcome::Copied(copied)) => copied,
             Ok(other) => panic!("{other:?}\n{}", self.logs()),
@@ -194,19 +209,19 @@ impl Road {
     }
 
     /// Copies an image, which must fail.
-    async fn failed(&self, name: &str) -> Failure {
+    pub(crate) async fn failed(&self, name: &str) -> Failure {
         self.is_failed(self.copy(name).await)
     }
 
     /// Why it failed, if it did.
-    fn is_failed(&self, result: Result<Outcome, Error>) -> Failure {
+    pub(crate) fn is_failed(&self, result: Result<Outcome, Error>) -> Failure {
         match result {
             Ok(outcome) => panic!("{outcome:?}\n{}", self.logs()),
             Err(error) => error.failure(),
         }
     }
 
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         format!(
             "source:\n{}\ndestination:\n{}",
             self.source.log_text(),
@@ -216,7 +231,9 @@ impl Road {
 }
 
 fn engine(settings: client::Settings) -> Engine {
-    Engine::new(new_client(settings), Arc::new(Meter::new()))
+    let client = new_client(settings);
+    let attached = Attached::new(client.clone(), None);
+    Engine::new(client, Arc::new(Meter::new()), attached)
 }
 
 fn new_client(settings: client::Settings) -> client::Client {
@@ -224,13 +241,13 @@ fn new_client(settings: client::Settings) -> client::Client {
 }
 
 /// `name` (`app:1`, `app@sha256:…`) at a registry.
-fn reference(registry: &TestRegistry, name: &str) -> Reference {
+pub(crate) fn reference(registry: &TestRegistry, name: &str) -> Reference {
     let text = format!("{}/{name}", registry.host());
     text.parse().expect("a reference")
 }
 
 /// All that a failure says.
-fn said(failure: &Failure) -> String {
+pub(crate) fn said(failure: &Failure) -> String {
     failure.causes.join(": ")
 }
 
@@ -247,7 +264,7 @@ fn blob_path(digest: &Digest) -> String {
 }
 
 /// The path of a manifest in `app`.
-fn manifest_path(identifier: impl std::fmt::Display) -> String {
+pub(crate) fn manifest_path(identifier: impl std::fmt::Display) -> String {
     format!("/v2/app/manifests/{identifier}")
 }
 
@@ -258,7 +275,7 @@ fn put_path(digest: &Digest) -> String {
 }
 
 /// Puts a document into `app`, whatever it says.
-async fn put_manifest(
+pub(crate) async fn put_manifest(
     registry: &TestRegistry,
     tag: Option<&str>,
     media_type: &str,
@@ -274,7 +291,7 @@ async fn put_manifest(
 }
 
 /// Puts a blob into a repository.
-async fn put_blob(
+pub(crate) async fn put_blob(
     registry: &TestRegistry,
     repository: &str,
     bytes: impl Into<Bytes> + Send,
@@ -285,6 +302,6 @@ async fn put_blob(
 }
 
 /// A descriptor of these bytes.
-fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
+pub(crate) fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": Digest::sha256(bytes), "size": bytes.len() })
 }

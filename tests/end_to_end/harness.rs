@@ -2,8 +2,9 @@
 //!
 //! [`trial`] makes a test of an async function, which gets a multi-thread runtime of its own;
 //! [`with_tools`] makes one that needs programs of others. A tool is the program that
-//! `CONSIGN_TEST_REGISTRY`, `_CRANE`, `_ORAS` or `_SKOPEO` names, else the one on `PATH`, else the one
-//! below `${CONSIGN_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/consign-counterparts}/bin`.
+//! `CONSIGN_TEST_REGISTRY`, `_CRANE`, `_ORAS`, `_SKOPEO`, `_COSIGN2` or `_COSIGN3` names, else the one
+//! on `PATH`, else the one below
+//! `${CONSIGN_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/consign-counterparts}/bin`.
 
 use std::env;
 use std::ffi::OsStr;
@@ -26,6 +27,10 @@ pub(crate) enum Tool {
     Oras,
     /// The client of containers/image.
     Skopeo,
+    /// Sigstore's client, 2.x.
+    Cosign2,
+    /// Sigstore's client, 3.x.
+    Cosign3,
     /// Runs the scripts that make images.
     Python,
 }
@@ -37,6 +42,8 @@ impl Tool {
             Self::Crane => "CONSIGN_TEST_CRANE",
             Self::Oras => "CONSIGN_TEST_ORAS",
             Self::Skopeo => "CONSIGN_TEST_SKOPEO",
+            Self::Cosign2 => "CONSIGN_TEST_COSIGN2",
+            Self::Cosign3 => "CONSIGN_TEST_COSIGN3",
             Self::Python => "CONSIGN_TEST_PYTHON",
         }
     }
@@ -47,6 +54,8 @@ impl Tool {
             Self::Crane => "crane",
             Self::Oras => "oras",
             Self::Skopeo => "skopeo",
+            Self::Cosign2 => "cosign2",
+            Self::Cosign3 => "cosign3",
             Self::Python => "python3",
         }
     }

@@ -12,14 +12,19 @@
     reason = "a test ends where something is not as it should be"
 )]
 
+mod attached_trials;
+mod closure_trials;
 mod command_line_trials;
 mod faults;
+mod generate_key_trials;
 mod harness;
 mod program;
 mod real;
 mod registry;
 mod registry_trials;
 mod serve_trials;
+mod sign_trials;
+mod verify_trials;
 
 use std::process::ExitCode;
 
@@ -29,9 +34,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials = [
         registry_trials::trials(),
+        attached_trials::trials(),
         serve_trials::trials(),
         command_line_trials::trials(),
+        closure_trials::trials(),
         faults::trials(),
+        generate_key_trials::trials(),
+        sign_trials::trials(),
+        verify_trials::trials(),
         real::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()

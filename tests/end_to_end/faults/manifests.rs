@@ -3,7 +3,7 @@
 use consign::event::{Kind, Outcome, Side};
 use consign::oci::{Digest, Identifier};
 use consign::registry::Access;
-use consign::transfer::Options;
+use consign::transfer::{Closure, Options};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -92,6 +92,14 @@ async fn blobs(registry: &TestRegistry) -> (Value, Value) {
 async fn kinds() {
     let road = Road::plain().await;
     let source = &road.source;
+    // The artifacts are copied by name here.
+    let alone = Options {
+        closure: Closure::None,
+        ..Options::default()
+    };
+    let copied = async |name: &str| {
+        road.is_copied(road.copy_with(name, name, &alone).await);
+    };
     Image::new(&["a"]).push(source, "app", Some("oci")).await;
     let docker = Image::new(&["b"])
         .docker()
@@ -109,10 +117,10 @@ async fn kinds() {
     let signed = artifact(source, "app", "application/x.sig", Some(&all), "signed").await;
     let tags = ["oci", "docker", "list", "index"];
     for tag in tags {
-        road.copied(&format!("app:{tag}")).await;
+        copied(&format!("app:{tag}")).await;
     }
     let name = format!("app@{}", signed.digest);
-    road.copied(&name).await;
+    copied(&name).await;
 
     // An artifact manifest of old, with blobs and without a config.
     let blob = put_blob(source, "app", "sbom").await;
@@ -124,7 +132,7 @@ async fn kinds() {
         "subject": all.descriptor(),
     });
     put_manifest(source, Some("artifact"), media_type, document.to_string()).await;
-    road.copied("app:artifact").await;
+    copied("app:artifact").await;
 
     // A type that nobody knows, and an index that refers to something.
     let (config, layer) = blobs(source).await;
@@ -137,7 +145,7 @@ async fn kinds() {
         "subject": descriptor(OCI, b"never there"),
     });
     put_manifest(source, Some("thing"), media_type, document.to_string()).await;
-    road.copied("app:thing").await;
+    copied("app:thing").await;
     let document = json!({
         "schemaVersion": 2,
         "mediaType": OCI_INDEX,
@@ -146,7 +154,7 @@ async fn kinds() {
         "subject": descriptor(OCI, b"never there"),
     });
     put_manifest(source, Some("refers"), OCI_INDEX, document.to_string()).await;
-    road.copied("app:refers").await;
+    copied("app:refers").await;
     same(&road).await;
     let contents = Contents::of(&road.destination, "app").await;
     assert!(contents.blobs.contains_key(&blob));

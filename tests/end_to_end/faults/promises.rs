@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use consign::event::{Kind, Outcome};
 use consign::oci::{Digest, PlatformSelection};
 use consign::registry::{Access, Expected};
-use consign::transfer::Options;
+use consign::transfer::{Closure, Options};
 use libtest_mimic::Trial;
 
 use super::{
@@ -142,64 +142,80 @@ async fn children_first() {
     assert_eq!(destination.count("PUT", &manifest_path(all.digest)), 0);
 }
 
-/// A second identical run writes nothing, and asks each side once for each image.
+/// A second identical run writes nothing, and asks each side once for each image; and for what is
+/// attached to it, as `transfer::Closure` says.
 async fn run_twice_write_once() {
-    let mut road = Road::between(bearer(Bearer::default()), bearer(Bearer::default())).await;
-    let images = 5;
-    for tag in 0..images {
-        Image::new(&["base", &format!("layer {tag}")])
-            .push(&road.source, "app", Some(&tag.to_string()))
-            .await;
-    }
-    let amd = Image::new(&["base"]).push(&road.source, "app", None).await;
-    let arm = Image::new(&["arm"])
-        .on("linux/arm64")
-        .push(&road.source, "app", None)
-        .await;
-    index(&road.source, "app", Some("all"), &[&amd, &arm]).await;
-    let selected = Options {
-        selection: PlatformSelection::of_platforms(&["linux/arm64".parse().unwrap()]),
-        ..Options::default()
-    };
-    let run = async |road: &Road| {
-        let mut outcomes = Vec::new();
+    // The index is read where something may be attached to its images. Asked for referrers are the five
+    // images, the index and its two, and once more the index that is made anew.
+    for (closure, gets, lists, tags) in [(Closure::None, 1, 0, 0), (Closure::All, 2, 9, 1)] {
+        let mut road = Road::between(bearer(Bearer::default()), bearer(Bearer::default())).await;
+        let images = 5;
         for tag in 0..images {
-            outcomes.push(road.copy(&format!("app:{tag}")).await.unwrap());
+            Image::new(&["base", &format!("layer {tag}")])
+                .push(&road.source, "app", Some(&tag.to_string()))
+                .await;
         }
-        outcomes.push(road.copy("app:all").await.unwrap());
-        outcomes.push(
-            road.copy_with("app:all", "app:arm", &selected)
-                .await
-                .unwrap(),
-        );
-        outcomes
-    };
-    let first = run(&road).await;
-    assert!(first.iter().all(|o| matches!(o, Outcome::Copied(_))));
-    let after = Contents::of(&road.destination, "app").await;
+        let amd = Image::new(&["base"]).push(&road.source, "app", None).await;
+        let arm = Image::new(&["arm"])
+            .on("linux/arm64")
+            .push(&road.source, "app", None)
+            .await;
+        index(&road.source, "app", Some("all"), &[&amd, &arm]).await;
+        let whole = Options {
+            closure,
+            ..Options::default()
+        };
+        let selected = Options {
+            selection: PlatformSelection::of_platforms(&["linux/arm64".parse().unwrap()]),
+            ..whole.clone()
+        };
+        let run = async |road: &Road| {
+            let mut outcomes = Vec::new();
+            for tag in 0..images {
+                let name = format!("app:{tag}");
+                outcomes.push(road.copy_with(&name, &name, &whole).await.unwrap());
+            }
+            for (to, options) in [("app:all", &whole), ("app:arm", &selected)] {
+                outcomes.push(road.copy_with("app:all", to, options).await.unwrap());
+            }
+            outcomes
+        };
+        let first = run(&road).await;
+        assert!(first.iter().all(|o| matches!(o, Outcome::Copied(_))));
+        let after = Contents::of(&road.destination, "app").await;
 
-    road.next_run();
-    let second = run(&road).await;
-    assert!(
-        second.iter().all(|o| matches!(o, Outcome::UpToDate(_))),
-        "{second:?}"
-    );
-    assert_eq!(road.destination.writes().len(), 0, "{}", road.logs());
-    assert_eq!(road.source.count("GET", "*/blobs/*"), 0);
-    assert_eq!(Contents::of(&road.destination, "app").await, after);
-    for tag in 0..images {
-        let path = manifest_path(tag);
-        assert_eq!(road.source.count("HEAD", &path), 1 + usize::from(tag == 0));
-        assert_eq!(
-            road.destination.count("HEAD", &path),
-            1 + usize::from(tag == 0)
+        road.next_run();
+        let second = run(&road).await;
+        assert!(
+            second.iter().all(|o| matches!(o, Outcome::UpToDate(_))),
+            "{second:?}"
         );
-    }
-    assert_eq!(road.source.count("GET", &manifest_path("*")), 1);
-    assert_eq!(road.destination.count("GET", &manifest_path("*")), 0);
-    for (one, other) in first.iter().zip(&second) {
-        assert_eq!(one.copied().unwrap().image, other.copied().unwrap().image);
-        assert_eq!(one.copied().unwrap().source, other.copied().unwrap().source);
+        assert_eq!(road.destination.writes().len(), 0, "{}", road.logs());
+        assert_eq!(road.source.count("GET", "*/blobs/*"), 0);
+        assert_eq!(Contents::of(&road.destination, "app").await, after);
+        for tag in 0..images {
+            let path = manifest_path(tag);
+            assert_eq!(road.source.count("HEAD", &path), 1 + usize::from(tag == 0));
+            assert_eq!(
+                road.destination.count("HEAD", &path),
+                1 + usize::from(tag == 0)
+            );
+        }
+        let logs = road.logs();
+        assert_eq!(
+            road.source.count("GET", &manifest_path("*")),
+            gets,
+            "{logs}"
+        );
+        assert_eq!(road.source.count("GET", "*/referrers/*"), lists, "{logs}");
+        assert_eq!(road.source.count("GET", "*/tags/list"), tags, "{logs}");
+        for path in [&manifest_path("*"), "*/referrers/*", "*/tags/list"] {
+            assert_eq!(road.destination.count("GET", path), 0, "{logs}");
+        }
+        for (one, other) in first.iter().zip(&second) {
+            assert_eq!(one.copied().unwrap().image, other.copied().unwrap().image);
+            assert_eq!(one.copied().unwrap().source, other.copied().unwrap().source);
+        }
     }
 }
 

@@ -153,26 +153,42 @@ async fn run_twice(tools: Tools) {
     let run_it = format!("mirror -f list.txt -s {from} -d {to} --report report.json");
     place.run(&run_it).await.with(0);
     let before = destination.links();
-    for jobs in ["", " --jobs 1"] {
+    let names: BTreeSet<&str> = images.images.iter().map(|i| i.name.as_str()).collect();
+    let repositories: BTreeSet<&str> = names
+        .iter()
+        .filter_map(|name| name.split(':').next())
+        .collect();
+    for (flags, has_closure) in [
+        ("", true),
+        (" --jobs 1", true),
+        (" --no-referrers", false),
+        (" --no-referrers --jobs 1", false),
+    ] {
         source.forget().await;
         destination.forget().await;
-        place.run(&format!("{run_it}{jobs}")).await.with(0);
+        place.run(&format!("{run_it}{flags}")).await.with(0);
         assert_eq!(
             outcomes(&place.json("report.json")),
             ["up-to-date"].repeat(12)
         );
-        // One HEAD for each image at each side, and nothing else.
-        let names: BTreeSet<&str> = images.images.iter().map(|i| i.name.as_str()).collect();
+        // One HEAD for each image at each side. For what may be attached: the tags of each repository of
+        // the source, and once whether it has the referrers API.
         for registry in [&source, &destination] {
-            let log = registry.log().await;
-            assert_eq!(log.len(), 12, "{log:#?}");
-            assert!(log.iter().all(|access| access.method == "HEAD"), "{log:#?}");
-            let asked: BTreeSet<String> = log
+            let (heads, others): (Vec<_>, Vec<_>) = registry
+                .log()
+                .await
+                .into_iter()
+                .partition(|access| access.method == "HEAD");
+            let asked: BTreeSet<String> = heads
                 .iter()
                 .map(Access::parts)
                 .map(|(repository, _, tag)| format!("{repository}:{tag}"))
                 .collect();
+            assert_eq!(heads.len(), 12, "{heads:#?}");
             assert!(asked.iter().eq(names.iter()), "{asked:?}");
+            let is_asked = has_closure && registry.host() == source.host();
+            let expected = if is_asked { repositories.len() + 1 } else { 0 };
+            assert_eq!(others.len(), expected, "{others:#?}");
         }
     }
     assert_eq!(destination.links(), before);
@@ -188,20 +204,25 @@ async fn a_fresh_copy_takes_95_requests(tools: Tools) {
     let place = Workplace::new();
     place.write("list.txt", images.list());
     place.write("pinned.txt", format!("{}@{}\n", image.name, image.index));
-    let run_it = |list: &str| {
+    let run_it = |what: &str| {
         let (from, to) = (source.host(), destination.host());
-        format!("mirror -f {list} -s {from} -d {to}")
+        format!("mirror -f {what} -s {from} -d {to}")
     };
     // Source: the index, 4 manifests and 28 blobs. Destination: whether the tag is there, for each
-    // blob a session and an upload, and 5 manifests.
-    for (list, at_source, at_destination) in [
-        ("list.txt", 33, 62),
-        ("list.txt", 1, 1),
-        ("pinned.txt", 0, 1),
+    // blob a session and an upload, and 5 manifests. For what may be attached, at the source: its tags,
+    // and whether it has the referrers API.
+    let closure = 2;
+    for (what, at_source, at_destination) in [
+        ("list.txt --no-referrers", 33, 62),
+        ("list.txt --no-referrers", 1, 1),
+        ("pinned.txt --no-referrers", 0, 1),
+        ("list.txt", 1 + closure, 1),
+        ("pinned.txt", closure, 1),
+        ("list.txt --destination-project fresh", 33 + closure, 62),
     ] {
         source.forget().await;
         destination.forget().await;
-        place.run(&run_it(list)).await.with(0);
+        place.run(&run_it(what)).await.with(0);
         let log = source.log().await;
         assert_eq!(log.len(), at_source, "{log:#?}");
         let log = destination.log().await;

@@ -22,6 +22,17 @@ pub(crate) struct Pushed {
 }
 
 impl Pushed {
+    /// A manifest that was put there by other means.
+    pub(crate) fn of(media_type: MediaType, bytes: Bytes) -> Self {
+        Self {
+            digest: Digest::sha256(&bytes),
+            media_type,
+            bytes,
+            blobs: Vec::new(),
+            extra: json!({}),
+        }
+    }
+
     /// Its descriptor, as an index carries it.
     pub(crate) fn descriptor(&self) -> Value {
         let mut descriptor = descriptor(self.media_type.as_str(), &self.bytes);

@@ -1,0 +1,299 @@
+//! One writer of a tag at a time: in this process, and among the processes of this host.
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::time::Instant;
+
+use crate::oci::{Digest, Repository, Tag};
+
+use super::{Error, held};
+
+/// How long a lock of another process is waited for. A write takes seconds; who holds a lock for minutes
+/// hangs.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// How often a lock of another process is asked for at first, and at last.
+const POLL_MIN: Duration = Duration::from_millis(5);
+const POLL_MAX: Duration = Duration::from_millis(200);
+
+type Place = (Repository, Tag);
+type Places = Arc<Mutex<HashMap<Place, Arc<AsyncMutex<()>>>>>;
+
+/// The locks of a run.
+#[derive(Debug)]
+pub(super) struct Locks {
+    folder: Option<PathBuf>,
+    is_checked: Mutex<bool>,
+    /// Those that somebody holds or waits for.
+    places: Places,
+    patience: Duration,
+}
+
+/// A lock that is held; given back when dropped.
+#[derive(Debug)]
+pub struct Held {
+    // Each kept for its Drop, in this order: the file first, so that a waiter of this process does not
+    // have to poll for it.
+    _file: Option<File>,
+    _guard: OwnedMutexGuard<()>,
+    _seat: Seat,
+}
+
+/// Somebody who holds a place or waits for it; the last to leave takes it away.
+#[derive(Debug)]
+struct Seat {
+    places: Places,
+    place: Place,
+    lock: Option<Arc<AsyncMutex<()>>>,
+}
+
+impl Seat {
+    fn take(places: &Places, place: Place) -> (Self, Arc<AsyncMutex<()>>) {
+        let lock = Arc::clone(held(places).entry(place.clone()).or_default());
+        let seat = Self {
+            places: Arc::clone(places),
+            place,
+            lock: Some(Arc::clone(&lock)),
+        };
+        (seat, lock)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut places = held(&self.places);
+        self.lock = None;
+        // Others get theirs under the same lock of the map, so nobody comes in between.
+        let is_empty = |lock: &Arc<_>| Arc::strong_count(lock) == 1;
+        if places.get(&self.place).is_some_and(is_empty) {
+            places.remove(&self.place);
+        }
+    }
+}
+
+impl Locks {
+    pub(super) fn new(folder: Option<PathBuf>) -> Self {
+        Self {
+            folder,
+            is_checked: Mutex::new(false),
+            places: Places::default(),
+            patience: PATIENCE,
+        }
+    }
+
+    /// Waits until nobody else writes `tag`.
+    ///
+    /// The files stay where they are, empty: if the last to leave removed one, two others could hold a
+    /// file each under the same name. The lock is the system's (`flock`), so that it ends with the process
+    /// however it ends; a file system that knows no locks is an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lock`] where the folder cannot be used, and where another process does not give the lock
+    /// back for five minutes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it, before or after, gives everything back. No thread of the runtime is blocked.
+    pub(super) async fn hold(&self, repository: &Repository, tag: &Tag) -> Result<Held, Error> {
+        let place = (repository.clone(), tag.clone());
+        let (seat, lock) = Seat::take(&self.places, place);
+        let guard = lock.lock_owned().await;
+        let file = match &self.folder {
+            None => None,
+            Some(folder) => Some(self.hold_file(folder, repository, tag).await?),
+        };
+        Ok(Held {
+            _file: file,
+            _guard: guard,
+            _seat: seat,
+        })
+    }
+
+    async fn hold_file(
+        &self,
+        folder: &Path,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<File, Error> {
+        self.check(folder)?;
+        let name = Digest::sha256(format!("{repository}:{tag}").as_bytes()).hex();
+        let path = folder.join(format!("{name}.lock"));
+        let fail = |why: &dyn std::fmt::Display| {
+            Error::Lock(format!(
+                "`{repository}:{tag}` is not written without the lock `{}`: {why}",
+                path.display()
+            ))
+        };
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| fail(&error))?;
+        let until = Instant::now() + self.patience;
+        let mut pause = POLL_MIN;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if Instant::now() < until => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(fail(&"another process does not give it back"));
+                }
+                Err(TryLockError::Error(error)) => return Err(fail(&error)),
+            }
+            // Not all at the same time.
+            tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+            pause = (pause * 2).min(POLL_MAX);
+        }
+    }
+
+    /// Makes the folder, and sees to it once that it is this user's own.
+    fn check(&self, folder: &Path) -> Result<(), Error> {
+        let mut is_checked = held(&self.is_checked);
+        if !*is_checked {
+            prepare(folder).map_err(|error| {
+                let folder = folder.display();
+                Error::Lock(format!("the lock folder `{folder}` is not used: {error}"))
+            })?;
+            *is_checked = true;
+        }
+        Ok(())
+    }
+}
+
+/// Makes `folder` if it is not there; refuses one where somebody else could put, hold or replace the locks.
+fn prepare(folder: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let is = folder.symlink_metadata()?;
+    if !is.is_dir() {
+        return Err(io::Error::other("it is a link, not a folder"));
+    }
+    if is.mode() & 0o022 != 0 {
+        return Err(io::Error::other("others may write into it"));
+    }
+    // Whoever this process is, a file that it makes anew has the same owner.
+    let name = format!(".{:016x}", fastrand::u64(..));
+    let probe = folder.join(name);
+    let made = OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&probe)?;
+    let own = made.metadata().map(|made| made.uid());
+    std::fs::remove_file(&probe)?;
+    if own? != is.uid() {
+        return Err(io::Error::other("it belongs to somebody else"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn place() -> Place {
+        let repository = "r.example/a".parse::<crate::oci::Reference>().unwrap();
+        (repository.repository, Tag::latest())
+    }
+
+    fn locks(folder: Option<&Path>) -> Locks {
+        Locks::new(folder.map(Path::to_owned))
+    }
+
+    #[tokio::test]
+    async fn one_holds_and_the_others_wait_and_nothing_stays_behind() {
+        let locks = locks(None);
+        let (repository, tag) = place();
+        let first = locks.hold(&repository, &tag).await.unwrap();
+        let mut second = Box::pin(locks.hold(&repository, &tag));
+        let mut third = Box::pin(locks.hold(&repository, &tag));
+        assert!(futures::poll!(&mut second).is_pending());
+        assert!(futures::poll!(&mut third).is_pending());
+        // Another tag is another lock.
+        let other = "other".parse().unwrap();
+        drop(locks.hold(&repository, &other).await.unwrap());
+        drop(second);
+        drop(first);
+        drop(third.await.unwrap());
+        assert!(held(&locks.places).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_of_another_process_is_waited_for_but_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("locks");
+        let (mine, other) = (locks(Some(&folder)), locks(Some(&folder)));
+        let (repository, tag) = place();
+        let held = mine.hold(&repository, &tag).await.unwrap();
+        let refused = other.hold(&repository, &tag).await.unwrap_err().to_string();
+        assert!(refused.contains(".lock"), "{refused}");
+        assert!(refused.contains("r.example/a:latest"), "{refused}");
+        let mut waiting = Box::pin(other.hold(&repository, &tag));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(held);
+        let held = waiting.await.unwrap();
+        // The file stays, and only it.
+        drop(held);
+        let files: Vec<_> = fs::read_dir(&folder).unwrap().collect();
+        assert_eq!(files.len(), 1);
+        assert_eq!(folder.metadata().unwrap().mode() & 0o777, 0o700);
+        drop(mine.hold(&repository, &tag).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_writer_gives_its_lock_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("locks");
+        let (mine, other) = (locks(Some(&folder)), locks(Some(&folder)));
+        let (repository, tag) = place();
+        let mut writer = Box::pin(async {
+            let _held = mine.hold(&repository, &tag).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        assert!(futures::poll!(&mut writer).is_pending());
+        let mut waiting = Box::pin(other.hold(&repository, &tag));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(writer);
+        drop(waiting.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_ones_own_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (repository, tag) = place();
+        let real = folder.path().join("real");
+        fs::create_dir(&real).unwrap();
+        let link = folder.path().join("link");
+        symlink(&real, &link).unwrap();
+        let open = folder.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        for bad in [&link, &open, &file] {
+            let refused = locks(Some(bad)).hold(&repository, &tag).await;
+            assert!(matches!(refused, Err(Error::Lock(_))), "{refused:?}");
+        }
+        assert!(fs::read_dir(&open).unwrap().next().is_none());
+        // A folder of root's is somebody else's for all but root, who may change whose it is.
+        if std::os::unix::fs::chown(&real, Some(65534), None).is_ok() {
+            let refused = locks(Some(&real)).hold(&repository, &tag).await;
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains("somebody else"), "{refused}");
+        }
+    }
+}

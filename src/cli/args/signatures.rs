@@ -1,0 +1,403 @@
+//! `sign` and `validate`, and what `mirror` and `copy` can be told of signatures.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{Access, Bounds, Output, Selecting};
+use crate::event::Format;
+use crate::oci::Registry;
+use crate::plan::Project;
+use crate::policy::SignedIdentity;
+use crate::sign::Formats;
+use crate::template::Template;
+use crate::verify::Subjects;
+
+/// `consign sign`, with `consign sign validate` below it, as Hangar has it.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(in crate::cli) struct SignCommand {
+    /// What is below it.
+    #[command(subcommand)]
+    pub(in crate::cli) below: Option<BelowSign>,
+    /// The command itself.
+    #[command(flatten)]
+    pub(in crate::cli) args: SignArgs,
+}
+
+/// What is below `sign`.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum BelowSign {
+    /// The same as `consign validate`
+    Validate(Box<ValidateArgs>),
+}
+
+/// Which images, where they are, and where it is written what became of them.
+#[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags are bools where they are typed"
+)]
+pub(in crate::cli) struct InPlace {
+    /// An image list; may be repeated, `-` is standard input. A mirror line means its destination
+    #[arg(short, long = "file", value_name = "LIST", required = true)]
+    pub(in crate::cli) files: Vec<PathBuf>,
+    /// Look for every image at this registry
+    #[arg(long, value_name = "REGISTRY")]
+    pub(in crate::cli) registry: Option<Registry>,
+    /// Replace the first part of every path
+    #[arg(long, value_name = "PROJECT")]
+    pub(in crate::cli) project: Option<Project>,
+    /// Go on without lines that cannot be read; they are listed as failed
+    #[arg(long)]
+    pub(in crate::cli) skip_bad_lines: bool,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub(in crate::cli) dry_run: bool,
+    /// What stdout says: nothing, or what became of each line
+    #[arg(long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
+    pub(in crate::cli) output: Output,
+    /// Where lines that did not end well are listed, as a list to feed back
+    #[arg(short = 'o', long = "failed", value_name = "FILE")]
+    pub(in crate::cli) failed: Option<PathBuf>,
+    /// Write what became of every line as a JSON document
+    #[arg(short, long, value_name = "FILE")]
+    pub(in crate::cli) report: Option<PathBuf>,
+    /// Which platforms.
+    #[command(flatten)]
+    pub(in crate::cli) selecting: Selecting,
+    /// Annotations that signatures have, or must have, templates; `-a KEY=VALUE` too
+    #[arg(long = "annotations", alias = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
+    pub(in crate::cli) annotations: Vec<(String, Template)>,
+    /// How registries are spoken to.
+    #[command(flatten)]
+    pub(in crate::cli) access: Access,
+    /// The bounds of the run.
+    #[command(flatten)]
+    pub(in crate::cli) bounds: Bounds,
+    // Hangar asks before it overwrites, and for missing passwords; nothing here ever asks.
+    #[arg(short = 'y', long, alias = "yes", hide = true)]
+    auto_yes: bool,
+    #[arg(long, hide = true)]
+    skip_login: bool,
+}
+
+/// `consign sign`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SignArgs {
+    /// Which images.
+    #[command(flatten)]
+    pub(in crate::cli) images: InPlace,
+    /// The private key
+    #[arg(
+        short = 'k',
+        short_alias = 'p',
+        long,
+        visible_alias = "sigstore-key",
+        alias = "sigstore-private-key",
+        value_name = "FILE",
+        required = true
+    )]
+    pub(in crate::cli) key: Option<PathBuf>,
+    /// How the key signs.
+    #[command(flatten)]
+    pub(in crate::cli) signing: Signing,
+    /// Which manifests of an image are signed
+    #[arg(long, value_enum, default_value = "all", value_name = "WHICH")]
+    pub(in crate::cli) subjects: SubjectsArg,
+    /// Sign also what a failed list marks as rejected by a validation
+    #[arg(long)]
+    pub(in crate::cli) sign_rejected: bool,
+    /// Certificates and logs.
+    #[command(flatten)]
+    pub(in crate::cli) later: LaterSigning,
+}
+
+/// How a key signs.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Signing {
+    /// A file with the passphrase of the key; else `COSIGN_PASSWORD`, else it is asked for
+    #[arg(long, visible_alias = "sigstore-passphrase-file", value_name = "FILE")]
+    pub(in crate::cli) passphrase_file: Option<PathBuf>,
+    /// The identity that signatures name.
+    #[arg(long, value_name = "TEMPLATE", help = SIGN_IDENTITY)]
+    pub(in crate::cli) sign_identity: Option<Template>,
+    /// Where and how signatures are stored; may be repeated. Without it the tag, and a bundle too where
+    /// the image has one
+    #[arg(
+        long = "signature-format",
+        value_enum,
+        value_delimiter = ',',
+        value_name = "FORMAT"
+    )]
+    pub(in crate::cli) formats: Vec<FormatArg>,
+}
+
+const SIGN_IDENTITY: &str = "The identity that signatures name, a template of {repository}, {path}, \
+    {registry}, {tag}, {digest}, {source}; without it {repository}:{tag}";
+
+impl Signing {
+    /// The formats that were asked for.
+    pub(in crate::cli) fn formats(&self) -> Formats {
+        if self.formats.is_empty() {
+            return Formats::Usual;
+        }
+        let mut formats: Vec<Format> = self.formats.iter().map(|&arg| arg.into()).collect();
+        formats.sort_unstable();
+        formats.dedup();
+        Formats::These(formats)
+    }
+}
+
+/// `consign validate`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ValidateArgs {
+    /// Which images.
+    #[command(flatten)]
+    pub(in crate::cli) images: InPlace,
+    /// A public key; may be repeated, one that fits suffices
+    #[arg(
+        short = 'k',
+        short_alias = 'p',
+        long = "key",
+        visible_alias = "sigstore-pubkey",
+        alias = "sigstore-key",
+        value_name = "FILE",
+        required = true
+    )]
+    pub(in crate::cli) keys: Vec<PathBuf>,
+    /// The identity.
+    #[command(flatten)]
+    pub(in crate::cli) identity: IdentityArgs,
+    /// Which manifests of an image must be signed
+    #[arg(long, value_enum, default_value = "platforms", value_name = "WHICH")]
+    pub(in crate::cli) subjects: SubjectsArg,
+    /// Certificates and logs.
+    #[command(flatten)]
+    pub(in crate::cli) later: LaterValidation,
+}
+
+/// The identity that signatures must name.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct IdentityArgs {
+    /// The repository that signatures must name.
+    #[arg(long, value_name = "TEMPLATE", help = EXACT_REPOSITORY, conflicts_with = "signed_identity")]
+    pub(in crate::cli) exact_repository: Option<Template>,
+    /// Which identity signatures must name.
+    #[arg(long, value_name = "RULE", help = SIGNED_IDENTITY)]
+    pub(in crate::cli) signed_identity: Option<SignedIdentity>,
+}
+
+const SIGNED_IDENTITY: &str = "Which identity signatures must name: matchRepoDigestOrExact (the \
+    default), matchExact, matchRepository, exactReference:R, exactRepository:R, \
+    remapIdentity:PREFIX=SIGNED_PREFIX, or digestOnly, which proves no name";
+
+const EXACT_REPOSITORY: &str = "Signatures must name this repository, whatever the image is called: a \
+    template, such as docker.io/{path} or {source}, for images that were mirrored from elsewhere";
+
+/// What `mirror` and `copy` can be told of signatures.
+#[derive(Debug, Clone, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    clippy::struct_field_names,
+    reason = "flags are bools where they are typed, and keep their names"
+)]
+pub(in crate::cli) struct Signatures {
+    /// Leave signatures behind; attestations and SBOMs are copied
+    #[arg(long, conflicts_with = "no_referrers")]
+    pub(in crate::cli) remove_signatures: bool,
+    /// With --remove-signatures: delete those that the destination has already
+    #[arg(long, requires = "remove_signatures")]
+    pub(in crate::cli) prune_signatures: bool,
+    /// Copy the image alone: no signatures, attestations, SBOMs or other referrers
+    #[arg(long)]
+    pub(in crate::cli) no_referrers: bool,
+    /// Validate each source with this public key first, and copy only what is accepted; may be repeated
+    #[arg(long = "verify-key", value_name = "FILE")]
+    pub(in crate::cli) verify_keys: Vec<PathBuf>,
+    /// The identity that signatures of sources must name.
+    #[command(flatten)]
+    pub(in crate::cli) identity: IdentityArgs,
+    /// Which manifests of a source must be signed
+    #[arg(long, value_enum, value_name = "WHICH", requires = "verify_keys")]
+    pub(in crate::cli) verify_subjects: Option<SubjectsArg>,
+    /// Annotations that signatures of sources must have, templates
+    #[arg(long, value_name = "KEY=VALUE", value_parser = annotation, requires = "verify_keys")]
+    pub(in crate::cli) verify_annotations: Vec<(String, Template)>,
+    /// Sign what was copied with this private key, before the tag is set
+    #[arg(long, visible_alias = "sigstore-private-key", value_name = "FILE")]
+    pub(in crate::cli) sign_key: Option<PathBuf>,
+    /// How the key signs.
+    #[command(flatten)]
+    pub(in crate::cli) signing: Signing,
+    /// Which manifests of what was copied are signed
+    #[arg(long, value_enum, value_name = "WHICH", requires = "sign_key")]
+    pub(in crate::cli) sign_subjects: Option<SubjectsArg>,
+    /// Annotations to sign, templates; `-a KEY=VALUE` too
+    #[arg(long, value_name = "KEY=VALUE", value_parser = annotation, requires = "sign_key")]
+    pub(in crate::cli) sign_annotations: Vec<(String, Template)>,
+}
+
+/// Which manifests of an image are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum SubjectsArg {
+    /// The index alone, or the single image
+    Index,
+    /// Each image of a platform
+    Platforms,
+    /// The index and all in it, attestation manifests too
+    All,
+}
+
+impl From<SubjectsArg> for Subjects {
+    fn from(arg: SubjectsArg) -> Self {
+        match arg {
+            SubjectsArg::Index => Self::Index,
+            SubjectsArg::Platforms => Self::Platforms,
+            SubjectsArg::All => Self::All,
+        }
+    }
+}
+
+/// `--signature-format`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(in crate::cli) enum FormatArg {
+    /// Under the tag sha256-DIGEST.sig: cosign, podman, CRI-O, Harbor
+    Tag,
+    /// The same as a referrer: cosign with --experimental-oci11
+    Referrer,
+    /// A Sigstore bundle as a referrer: cosign 3
+    Bundle,
+}
+
+impl From<FormatArg> for Format {
+    fn from(arg: FormatArg) -> Self {
+        match arg {
+            FormatArg::Tag => Self::Tag,
+            FormatArg::Referrer => Self::Referrer,
+            FormatArg::Bundle => Self::Bundle,
+        }
+    }
+}
+
+/// Flags of Hangar's and cosign's `sign` that need certificates or logs: refused by name.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct LaterSigning {
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    tlog_upload: Option<bool>,
+    #[arg(long, hide = true)]
+    rekor_url: Option<String>,
+    #[arg(long, hide = true)]
+    fulcio_url: Option<String>,
+    #[arg(long, hide = true)]
+    oidc_issuer: Option<String>,
+    #[arg(long, hide = true)]
+    oidc_client_id: Option<String>,
+    #[arg(long, hide = true)]
+    oidc_provider: Option<String>,
+    #[arg(long, hide = true)]
+    identity_token: Option<String>,
+    #[arg(long, hide = true)]
+    tsa_url: Option<String>,
+}
+
+impl LaterSigning {
+    /// The first flag that was given and is not there yet.
+    pub(in crate::cli) fn first(&self) -> Option<&'static str> {
+        first(&[
+            (self.tlog_upload == Some(true), "--tlog-upload"),
+            (self.rekor_url.is_some(), "--rekor-url"),
+            (self.fulcio_url.is_some(), "--fulcio-url"),
+            (self.oidc_issuer.is_some(), "--oidc-issuer"),
+            (self.oidc_client_id.is_some(), "--oidc-client-id"),
+            (self.oidc_provider.is_some(), "--oidc-provider"),
+            (self.identity_token.is_some(), "--identity-token"),
+            (self.tsa_url.is_some(), "--tsa-url"),
+        ])
+    }
+}
+
+/// Flags of Hangar's and cosign's validation that need certificates or logs: refused by name.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct LaterValidation {
+    #[arg(long, hide = true)]
+    certificate_identity: Option<String>,
+    #[arg(long, hide = true)]
+    certificate_identity_regexp: Option<String>,
+    #[arg(long, hide = true)]
+    certificate_oidc_issuer: Option<String>,
+    #[arg(long, hide = true)]
+    certificate_oidc_issuer_regexp: Option<String>,
+    #[arg(long, hide = true)]
+    trusted_root: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    rekor_url: Option<String>,
+    #[arg(long, hide = true, value_name = "FORMAT")]
+    format: Option<String>,
+    // No log is asked for signatures by a key, so there is nothing to ignore.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    insecure_ignore_tlog: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    offline: Option<bool>,
+}
+
+impl LaterValidation {
+    /// The first flag that was given and is not there yet.
+    pub(in crate::cli) fn first(&self) -> Option<&'static str> {
+        let format = self.format.as_deref();
+        first(&[
+            (
+                self.certificate_identity.is_some(),
+                "--certificate-identity",
+            ),
+            (
+                self.certificate_identity_regexp.is_some(),
+                "--certificate-identity-regexp",
+            ),
+            (
+                self.certificate_oidc_issuer.is_some(),
+                "--certificate-oidc-issuer",
+            ),
+            (
+                self.certificate_oidc_issuer_regexp.is_some(),
+                "--certificate-oidc-issuer-regexp",
+            ),
+            (self.trusted_root.is_some(), "--trusted-root"),
+            (self.rekor_url.is_some(), "--rekor-url"),
+            (format.is_some_and(|text| text != "json"), "--format"),
+            (
+                self.insecure_ignore_tlog == Some(false),
+                "--insecure-ignore-tlog=false",
+            ),
+            (self.offline == Some(false), "--offline=false"),
+        ])
+    }
+}
+
+fn first(flags: &[(bool, &'static str)]) -> Option<&'static str> {
+    flags
+        .iter()
+        .find_map(|(given, name)| given.then_some(*name))
+}
+
+/// The longest name of an annotation, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
+/// An annotation, `KEY=VALUE`; the value is a template.
+pub(in crate::cli) fn annotation(text: &str) -> Result<(String, Template), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| "KEY=VALUE is wanted".to_owned())?;
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(format!(
+            "its name is empty, longer than {NAME_BYTES_MAX} bytes, or not printable"
+        ));
+    }
+    if matches!(name, "creator" | "timestamp") {
+        return Err(format!(
+            "`{name}` is taken: readers of signatures expect the signing program's there"
+        ));
+    }
+    let value = value.parse().map_err(|why| format!("its value: {why}"))?;
+    Ok((name.to_owned(), value))
+}

@@ -1,0 +1,155 @@
+//! `sign` and `validate`: runs over images that stay where they are.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::attached::Attached;
+use crate::event::Meter;
+use crate::oci::Registry;
+use crate::plan::{self, Plan, Stay};
+use crate::report::Skipped;
+use crate::runner::{Sign, Trust, Validate};
+
+use super::args::{Access, General, InPlace, SignArgs, ValidateArgs};
+use super::error::Error;
+use super::lists::{self, BadLines, Lists, Rejected};
+use super::mirror::{say_skipped, show};
+use super::run::Run;
+use super::{Environment, access, keys};
+
+/// What Hangar validates of an image unless told otherwise.
+const USUAL: (&[&str], &[&str]) = (&["linux"], &["amd64", "arm64"]);
+
+/// `consign sign`.
+pub(super) async fn sign(
+    args: SignArgs,
+    general: &General,
+    environment: &Environment,
+) -> Result<u8, Error> {
+    refuse_later(args.later.first())?;
+    let stay = Staying::read(args.images, general)?;
+    let selection = stay.images.selecting.selection((&[], &[]));
+    let what = keys::What {
+        identity: args.signing.sign_identity.as_ref(),
+        annotations: keys::annotations(
+            &stay.images.annotations,
+            stay.images.selecting.annotations(),
+        )?,
+        subjects: args.subjects.into(),
+        selection: selection.map_err(|why| Error::refused(&why))?,
+    };
+    if stay.is_dry {
+        return show(&stay.plan, &stay.skipped, stay.images.output);
+    }
+    let rejected = if args.sign_rejected {
+        HashSet::new()
+    } else {
+        let marked = |job: &&plan::Job| lists::rejects(&stay.rejected, &job.line);
+        let jobs = stay.plan.jobs().iter().filter(marked);
+        jobs.map(|job| job.id).collect()
+    };
+    let access = stay.images.access.clone();
+    let run = stay.run("sign", "sign-failed.txt");
+    run.check_outputs()?;
+    let key = args
+        .key
+        .ok_or_else(|| Error::refused("`--key` is missing"))?;
+    let signer = keys::signer(&key, &args.signing, what, (&run.plan, environment)).await?;
+    let attached = attached(&run.plan, &access, environment)?;
+    let work = Sign::new(attached, signer, rejected);
+    run.run(work, &Arc::new(Meter::new()), general, environment)
+        .await
+}
+
+/// `consign validate`; `failed` is where lines that did not end well are listed unless told otherwise.
+pub(super) async fn validate(
+    args: ValidateArgs,
+    failed: &str,
+    general: &General,
+    environment: &Environment,
+) -> Result<u8, Error> {
+    refuse_later(args.later.first())?;
+    let stay = Staying::read(args.images, general)?;
+    let selection = stay.images.selecting.selection(USUAL);
+    let trust = Trust {
+        keys: keys::public(&args.keys)?,
+        identity: keys::identity(&args.identity)?,
+        annotations: keys::annotations(
+            &stay.images.annotations,
+            stay.images.selecting.annotations(),
+        )?,
+        subjects: args.subjects.into(),
+        selection: selection.map_err(|why| Error::refused(&why))?,
+    };
+    if stay.is_dry {
+        return show(&stay.plan, &stay.skipped, stay.images.output);
+    }
+    let access = stay.images.access.clone();
+    let run = stay.run("validate", failed);
+    run.check_outputs()?;
+    let attached = attached(&run.plan, &access, environment)?;
+    let work = Validate::new(attached, trust);
+    run.run(work, &Arc::new(Meter::new()), general, environment)
+        .await
+}
+
+fn refuse_later(flag: Option<&'static str>) -> Result<(), Error> {
+    match flag {
+        Some(flag) => Err(Error::refused(&format!(
+            "`{flag}` is not there yet: certificates and transparency logs come later, keys are there"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The images of a run that stay where they are.
+struct Staying {
+    plan: Plan,
+    skipped: Vec<Skipped>,
+    rejected: Rejected,
+    images: InPlace,
+    is_dry: bool,
+}
+
+impl Staying {
+    fn read(images: InPlace, general: &General) -> Result<Self, Error> {
+        let stay = Stay {
+            registry: images.registry.clone(),
+            project: images.project.clone(),
+        };
+        let (plan, skipped, rejected) = Lists::read(&images.files)?
+            .plan(BadLines::of(images.skip_bad_lines), |entries| {
+                plan::plan_in_place(entries, &stay)
+            })?;
+        say_skipped(&skipped, general);
+        Ok(Self {
+            plan,
+            skipped,
+            rejected,
+            is_dry: images.dry_run,
+            images,
+        })
+    }
+
+    fn run(self, command: &'static str, failed: &str) -> Run {
+        Run {
+            command,
+            plan: Arc::new(self.plan),
+            skipped: self.skipped,
+            lists: self.images.files,
+            failed: Some(self.images.failed.unwrap_or_else(|| PathBuf::from(failed))),
+            report: self.images.report,
+            digests: None,
+            output: self.images.output,
+            bounds: self.images.bounds,
+        }
+    }
+}
+
+fn attached(plan: &Plan, access: &Access, environment: &Environment) -> Result<Attached, Error> {
+    let registries: BTreeSet<Registry> =
+        plan.destination_registries().into_keys().cloned().collect();
+    let client = access::client(access, environment, &registries)?;
+    Ok(Attached::new(client, environment.locks()))
+}

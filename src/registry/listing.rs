@@ -1,0 +1,383 @@
+//! Lists, page by page: tags, and the referrers of a manifest.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use url::Url;
+
+use crate::oci::{Descriptor, Digest, MediaType, Repository, Tag};
+
+use super::auth::{Access, Scope};
+use super::call::{BEYOND_LIMITS, Call, Fetched, Target};
+use super::client::Client;
+use super::error::{Error, ErrorKind};
+
+/// Tags asked for per page; ECR refuses more (go-containerregistry #1091).
+const TAGS_PER_PAGE: usize = 1000;
+/// Pages read at most: a registry that never ends its list must not hold up a run.
+const TAG_PAGES_MAX: usize = 1000;
+/// The largest page of tags that is read, in bytes.
+const TAG_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The most referrers of one manifest that are read (CVE-2023-46737 was the lack of a limit).
+pub const REFERRERS_MAX: usize = 10_000;
+/// The most pages of referrers that are read, empty ones included. Registries cut at 50 and more.
+const REFERRER_PAGES_MAX: usize = 500;
+/// The largest page of referrers that is read, in bytes: as large as an index may be.
+const REFERRER_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most that all pages of one list may have together, in bytes.
+const REFERRERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What a registry answers when it is asked for the referrers of a manifest.
+#[derive(Debug)]
+pub enum Listing {
+    /// All of them, each with the bytes of its entry, in the registry's order; there may be none.
+    Listed(Vec<(Descriptor, Box<RawValue>)>),
+    /// It has no referrers API, whatever it is asked for.
+    Unsupported,
+    /// It does not list those of this subject, and that says nothing of others: the repository or the
+    /// manifest is not known, or the request was not understood. (Where there is an API, an unknown
+    /// subject has an empty list by the specification; not all keep to it.)
+    Unanswered,
+}
+
+/// Which page comes next.
+struct Pages<'a> {
+    repository: &'a Repository,
+    scope: Scope,
+    base: Url,
+    target: Option<Target>,
+}
+
+impl Pages<'_> {
+    /// Reads one page of at most `limit` bytes; `None` after the last one.
+    async fn read(&mut self, client: &Client, limit: usize) -> Result<Option<Fetched>, Error> {
+        let Some(target) = self.target.take() else {
+            return Ok(None);
+        };
+        let registry = self.repository.registry();
+        let call = || Call {
+            target: target.clone(),
+            ..Call::new(registry, Method::GET, String::new(), self.scope.clone())
+        };
+        let answer = client.transport.fetch(call, limit).await?;
+        let next = next_page(&answer, &self.base)
+            .map_err(|()| answer.error(ErrorKind::Protocol("its next page is elsewhere")))?;
+        self.target = next.map(Target::Url);
+        Ok(Some(answer))
+    }
+}
+
+impl Client {
+    async fn pages<'a>(
+        &self,
+        repository: &'a Repository,
+        path: String,
+        scope: Scope,
+    ) -> Result<Pages<'a>, Error> {
+        Ok(Pages {
+            repository,
+            scope,
+            base: self.transport.base(repository.registry()).await?,
+            target: Some(Target::Path(path)),
+        })
+    }
+
+    /// All tags of a repository, in the registry's order.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`]; a list without an end is an error, never a part of it.
+    pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, Error> {
+        let tags = self.tags_where(repository, TAG_PAGES_MAX, &|_| true);
+        tags.await?
+            .ok_or_else(|| endless(repository, "its list of tags has no end"))
+    }
+
+    /// The tags of a repository that `is_wanted`, in the registry's order; others are not even looked at.
+    ///
+    /// `None` when the list has more than `pages_max` pages: a part of it would say nothing of the rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`].
+    pub async fn tags_where(
+        &self,
+        repository: &Repository,
+        pages_max: usize,
+        is_wanted: &(dyn Fn(&str) -> bool + Send + Sync),
+    ) -> Result<Option<Vec<Tag>>, Error> {
+        #[derive(Deserialize)]
+        struct Page {
+            #[serde(default)]
+            tags: Option<Vec<String>>,
+        }
+        let path = format!("{}/tags/list?n={TAGS_PER_PAGE}", repository.path());
+        let mut pages = self
+            .pages(repository, path, Scope::pull(repository))
+            .await?;
+        let mut tags = Vec::new();
+        for _ in 0..pages_max {
+            let Some(answer) = pages.read(self, TAG_PAGE_BYTES_MAX).await? else {
+                return Ok(Some(tags));
+            };
+            let fail = |what| answer.error(ErrorKind::Protocol(what));
+            let page: Page =
+                serde_json::from_slice(&answer.body).map_err(|_| fail("it is no list of tags"))?;
+            for text in page.tags.unwrap_or_default() {
+                if is_wanted(&text) {
+                    tags.push(text.parse().map_err(|_| fail("it lists what is no tag"))?);
+                }
+            }
+        }
+        Ok(pages.target.is_none().then_some(tags))
+    }
+
+    /// What refers to the manifest with `subject`, by the referrers API (OCI distribution specification 1.1,
+    /// "Listing Referrers"). Never filtered: what an entry says of its type may be wrong.
+    ///
+    /// Registries without the API answer in many ways: 404 with a page of text (distribution 2.8, GHCR),
+    /// 400, 405, 406 or 501.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`], throttling and refused credentials included. A success that is no index, a login
+    /// page for instance, and a list beyond a limit (10,000 entries, 500 pages, 4 MiB a page, 32 MiB) are
+    /// errors, never an empty list or a part of one.
+    pub async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        access: Access,
+    ) -> Result<Listing, Error> {
+        let path = format!("{}/referrers/{subject}", repository.path());
+        let mut pages = self
+            .pages(repository, path, access.scope(repository))
+            .await?;
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for number in 0..REFERRER_PAGES_MAX {
+            let answer = match pages.read(self, REFERRER_PAGE_BYTES_MAX).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return Ok(Listing::Listed(entries)),
+                // Only the first page can say that there is no list.
+                Err(error) if number == 0 => return unlisted(error),
+                Err(error) => return Err(named(error)),
+            };
+            let fail = |what| answer.error(ErrorKind::Protocol(what));
+            bytes += answer.body.len();
+            if bytes > REFERRERS_BYTES_MAX {
+                return Err(fail("its list of referrers has more than 32 MiB"));
+            }
+            read_entries(&answer.body, &mut entries).map_err(fail)?;
+        }
+        if pages.target.is_none() {
+            return Ok(Listing::Listed(entries));
+        }
+        Err(endless(
+            repository,
+            "its list of referrers has more than 500 pages",
+        ))
+    }
+}
+
+fn endless(repository: &Repository, what: &'static str) -> Error {
+    Error {
+        method: Method::GET,
+        wait: None,
+        url: repository.to_string(),
+        attempts: 1,
+        kind: ErrorKind::Protocol(what),
+    }
+}
+
+/// What an answer other than a list means for the list of referrers.
+fn unlisted(error: Error) -> Result<Listing, Error> {
+    if error.kind.is_unsupported() {
+        return Ok(Listing::Unsupported);
+    }
+    match &error.kind {
+        // A route that is not there has no error of the specification; a name that is not known has.
+        ErrorKind::NotFound(words) if words.code.is_empty() => Ok(Listing::Unsupported),
+        ErrorKind::NotFound(_) => Ok(Listing::Unanswered),
+        ErrorKind::Refused(words)
+            if matches!(
+                words.status,
+                StatusCode::BAD_REQUEST | StatusCode::NOT_ACCEPTABLE
+            ) =>
+        {
+            Ok(Listing::Unanswered)
+        }
+        ErrorKind::Unauthorized(_)
+        | ErrorKind::RateLimited(_)
+        | ErrorKind::Server(_)
+        | ErrorKind::Conflict(_)
+        | ErrorKind::Refused(_)
+        | ErrorKind::Network(_)
+        | ErrorKind::Stalled(_)
+        | ErrorKind::Integrity(_)
+        | ErrorKind::Document(_)
+        | ErrorKind::Protocol(_)
+        | ErrorKind::Untrusted(_) => Err(named(error)),
+    }
+}
+
+/// The same error, with the limit named that a page was beyond.
+fn named(mut error: Error) -> Error {
+    if matches!(error.kind, ErrorKind::Protocol(BEYOND_LIMITS)) {
+        error.kind = ErrorKind::Protocol("its list of referrers has a page of more than 4 MiB");
+    }
+    error
+}
+
+/// Reads the entries of one page.
+fn read_entries(
+    body: &Bytes,
+    entries: &mut Vec<(Descriptor, Box<RawValue>)>,
+) -> Result<(), &'static str> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Page<'a> {
+        media_type: Option<MediaType>,
+        // Go programs write `null` for an empty list, but they write it.
+        #[serde(borrow)]
+        manifests: Listed<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Listed<'a>(#[serde(borrow)] Option<Vec<&'a RawValue>>);
+
+    let page: Page<'_> = serde_json::from_slice(body).map_err(|_| "it is no list of referrers")?;
+    if page
+        .media_type
+        .is_some_and(|own| own != MediaType::OciIndex)
+    {
+        return Err("it calls its list of referrers something else");
+    }
+    for raw in page.manifests.0.unwrap_or_default() {
+        if entries.len() == REFERRERS_MAX {
+            return Err("its list of referrers has more than 10,000 entries");
+        }
+        let descriptor =
+            serde_json::from_str(raw.get()).map_err(|_| "it lists what is no descriptor")?;
+        entries.push((descriptor, raw.to_owned()));
+    }
+    Ok(())
+}
+
+/// The next page by `Link` (RFC 8288), which must be at the registry's own origin.
+fn next_page(answer: &Fetched, base: &Url) -> Result<Option<Url>, ()> {
+    let Some(link) = answer.header("link") else {
+        return Ok(None);
+    };
+    let Some((_, rest)) = link.split_once('<') else {
+        return Ok(None);
+    };
+    let Some((target, parameters)) = rest.split_once('>') else {
+        return Ok(None);
+    };
+    if !parameters.contains("next") {
+        return Ok(None);
+    }
+    let url = answer.url.join(target).map_err(drop)?;
+    if url.origin() == base.origin() {
+        Ok(Some(url))
+    } else {
+        Err(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::Words;
+    use super::*;
+
+    fn read(page: &str) -> Result<Vec<(Descriptor, Box<RawValue>)>, &'static str> {
+        let mut entries = Vec::new();
+        read_entries(&Bytes::copy_from_slice(page.as_bytes()), &mut entries)?;
+        Ok(entries)
+    }
+
+    fn answered(status: u16, body: &str) -> Result<Listing, Error> {
+        let status = StatusCode::from_u16(status).unwrap();
+        unlisted(Error {
+            method: Method::GET,
+            wait: None,
+            url: String::new(),
+            attempts: 1,
+            kind: ErrorKind::of_status(Words::read(status, body.as_bytes())),
+        })
+    }
+
+    #[test]
+    fn entries_keep_their_bytes() {
+        let digest = Digest::sha256(b"x");
+        let entry =
+            format!(r#"{{ "size":1,  "digest":"{digest}","mediaType":"a/b", "odd": [1.50] }}"#);
+        let page = format!(r#"{{"manifests": [ {entry} ,{entry}], "schemaVersion":2}}"#);
+        let entries = read(&page).unwrap();
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0].0.digest, digest);
+        assert_eq!(entries[1].1.get(), entry);
+    }
+
+    #[test]
+    fn only_a_list_is_a_list() {
+        assert!(read(r#"{"manifests":[]}"#).unwrap().is_empty());
+        assert!(read(r#"{"manifests":null}"#).unwrap().is_empty());
+        let digest = Digest::sha256(b"");
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            "<html>login</html>",
+            r#"{"errors":[]}"#,
+            r#"{"manifests":{}}"#,
+            r#"{"manifests":[{}]}"#,
+            r#"{"manifests":[],"manifests":[]}"#,
+            r#"{"manifests":[],"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#,
+            &format!(r#"{{"manifests":[{{"digest":"{digest}","size":-1,"mediaType":"a/b"}}]}}"#),
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn more_entries_than_the_limit_are_an_error() {
+        let digest = Digest::sha256(b"");
+        let entry = format!(r#"{{"digest":"{digest}","size":0,"mediaType":"a/b"}}"#);
+        let page = |count| format!(r#"{{"manifests":[{}]}}"#, vec![&*entry; count].join(","));
+        assert_eq!(read(&page(REFERRERS_MAX)).unwrap().len(), REFERRERS_MAX);
+        let error = read(&page(REFERRERS_MAX + 1)).unwrap_err();
+        assert!(error.contains("10,000"), "{error}");
+    }
+
+    #[test]
+    fn only_an_answer_says_that_there_is_no_list() {
+        let error = |code: &str| format!(r#"{{"errors":[{{"code":"{code}","message":""}}]}}"#);
+        for (status, body) in [
+            (404, "404 page not found".to_owned()),
+            (404, error("UNSUPPORTED")),
+            (400, error("UNSUPPORTED")),
+            (405, String::new()),
+            (501, String::new()),
+        ] {
+            let listing = answered(status, &body);
+            assert!(matches!(listing, Ok(Listing::Unsupported)), "{status}");
+        }
+        for (status, code) in [
+            (404, "NAME_UNKNOWN"),
+            (404, "MANIFEST_UNKNOWN"),
+            (404, "NOT_FOUND"),
+            (400, "DIGEST_INVALID"),
+            (406, ""),
+        ] {
+            let listing = answered(status, &error(code));
+            assert!(matches!(listing, Ok(Listing::Unanswered)), "{status}");
+        }
+        for status in [301, 401, 403, 408, 409, 412, 418, 429, 500, 502, 503, 504] {
+            assert!(answered(status, "").is_err(), "{status}");
+        }
+        assert!(answered(401, &error("NAME_UNKNOWN")).is_err());
+    }
+}

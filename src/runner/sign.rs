@@ -1,0 +1,88 @@
+//! The work of `sign`: sign one image where it is.
+
+use std::collections::HashSet;
+
+use crate::attached::Attached;
+use crate::event::{Failure, Kind, Note, Outcome, Side, Stage};
+use crate::oci::{Digest, Registry};
+use crate::pace::Pace;
+use crate::plan::{Job, JobId};
+use crate::registry::Access;
+
+use super::signer::{Signer, What};
+use super::{Work, ask};
+
+/// Signs the images of a plan.
+#[derive(Debug)]
+pub struct Sign {
+    attached: Attached,
+    signer: Signer,
+    rejected: HashSet<JobId>,
+}
+
+impl Sign {
+    /// Signs by `signer`, at the registries that `attached` asks. The jobs in `rejected` are not tried:
+    /// a failed list says that a validation rejected them.
+    pub const fn new(attached: Attached, signer: Signer, rejected: HashSet<JobId>) -> Self {
+        Self {
+            attached,
+            signer,
+            rejected,
+        }
+    }
+
+    async fn sign(&self, job: &Job, pace: &Pace) -> Result<Outcome, Failure> {
+        let image = &job.destination;
+        let _work = pace.work();
+        let root = ask::pull(self.attached.client(), image, Access::PullPush)
+            .await
+            .map_err(|failure| Failure {
+                side: Some(Side::Destination),
+                ..failure
+            })?;
+        let what = What {
+            root: &root,
+            only: None,
+        };
+        let signing = self.signer.sign(&self.attached, job, image, what).await?;
+        let signing = Box::new(signing);
+        Ok(if signing.signatures.iter().any(|one| one.added) {
+            Outcome::Signed(signing)
+        } else {
+            Outcome::AlreadySigned(signing)
+        })
+    }
+}
+
+impl Work for Sign {
+    async fn preflight(&self, registry: &Registry) -> Result<(), Failure> {
+        ask::reach(self.attached.client(), registry).await
+    }
+
+    async fn digest(&self, job: &Job) -> Result<Digest, Failure> {
+        ask::digest(self.attached.client(), &job.source).await
+    }
+
+    async fn run(&self, job: &Job, pace: &Pace, note: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
+        if self.rejected.contains(&job.id) {
+            let cause =
+                "a validation rejected it, says the failed list; `--sign-rejected` signs such";
+            // Rejected again: whoever feeds the list of this run back meets the same guard.
+            let failure = Failure::because(Stage::Sign, None, Kind::Rejected, cause);
+            return Outcome::NotTried(failure);
+        }
+        note(Note::Entered(Stage::Sign));
+        match self.sign(job, pace).await {
+            Ok(outcome) => outcome,
+            Err(failure) => Outcome::Failed(signing(failure)),
+        }
+    }
+}
+
+/// A failure met while something was to be signed: what could not be told of it is no verdict here.
+pub(super) fn signing(mut failure: Failure) -> Failure {
+    if failure.stage == Stage::Verify {
+        failure.stage = Stage::Sign;
+    }
+    failure
+}

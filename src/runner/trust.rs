@@ -1,0 +1,210 @@
+//! What is asked of signatures, for all jobs of a run; and what that means for one of them.
+
+use std::collections::BTreeMap;
+
+use crate::event::{Failure, Kind, Outcome, Side, Stage, Validation, Verdict};
+use crate::oci::{Digest, PlatformSelection};
+use crate::plan::Job;
+use crate::policy::SignedIdentity;
+use crate::sigstore::PublicKey;
+use crate::template::{Template, Values};
+use crate::verify::{Demand, Search, Subjects};
+
+/// The identity that signatures must name.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// The same rule for every image.
+    Rule(SignedIdentity),
+    /// `exactRepository`, of a repository that follows from the image's own name.
+    ExactRepository(Template),
+}
+
+/// What signatures of a run's images must be.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// One of these keys must have made them.
+    pub keys: Vec<PublicKey>,
+    /// The identity they must name.
+    pub identity: Identity,
+    /// Annotations they must have.
+    pub annotations: BTreeMap<String, Template>,
+    /// Which manifests of an image are checked.
+    pub subjects: Subjects,
+    /// Of which platforms, where the line does not say it.
+    pub selection: PlatformSelection,
+}
+
+impl Trust {
+    /// What is demanded of the signatures of the source of `job`.
+    ///
+    /// # Errors
+    ///
+    /// When a template asks for what the image does not have, or makes no name.
+    pub(super) fn demand(&self, job: &Job) -> Result<Demand, Failure> {
+        let fail = |what: &str, why: &dyn std::fmt::Display| {
+            let cause = format!("{what} makes nothing for `{}`: {why}", job.source);
+            Failure::because(Stage::Verify, Some(Side::Source), Kind::Unsupported, &cause)
+        };
+        let values = values(job, &job.source, job.source.digest.as_ref());
+        let identity = match &self.identity {
+            Identity::Rule(rule) => rule.clone(),
+            Identity::ExactRepository(template) => {
+                let text = template
+                    .render(&values)
+                    .map_err(|why| fail("`--exact-repository`", &why))?;
+                SignedIdentity::exact_repository(&text)
+                    .map_err(|why| fail("`--exact-repository`", &why))?
+            }
+        };
+        let mut annotations = BTreeMap::new();
+        for (name, template) in &self.annotations {
+            let value = template
+                .render(&values)
+                .map_err(|why| fail(&format!("the annotation `{name}`"), &why))?;
+            annotations.insert(name.clone(), value);
+        }
+        Ok(Demand {
+            keys: self.keys.clone(),
+            identity,
+            annotations,
+            search: Search::Everywhere,
+        })
+    }
+}
+
+/// What templates mean for `job`, whose image is named by `image`.
+pub(super) fn values<'a>(
+    job: &'a Job,
+    image: &'a crate::oci::Reference,
+    digest: Option<&'a Digest>,
+) -> Values<'a> {
+    Values {
+        repository: &image.repository,
+        tag: image.tag.as_ref(),
+        digest,
+        source: &job.origin,
+    }
+}
+
+/// The outcome that a validation is: `None` where all was accepted.
+pub(super) fn refusal(validation: &Validation, side: Option<Side>) -> Option<Outcome> {
+    let count = |verdict| {
+        let has = validation
+            .checked
+            .iter()
+            .filter(|one| one.verdict == verdict);
+        has.count()
+    };
+    let all = validation.checked.len();
+    let (rejected, undetermined) = (count(Verdict::Rejected), count(Verdict::Undetermined));
+    if rejected > 0 {
+        let head = format!("{rejected} of {all} manifests rejected");
+        let reasons = reasons(validation, Verdict::Rejected);
+        let causes = std::iter::once(head).chain(reasons);
+        let failure = Failure::chain(Stage::Verify, side, Kind::Rejected, causes);
+        return Some(Outcome::Rejected(
+            failure,
+            Some(Box::new(validation.clone())),
+        ));
+    }
+    // Nothing that was checked is nothing that was proven.
+    if undetermined == 0 && all > 0 {
+        return None;
+    }
+    let trouble = validation
+        .checked
+        .iter()
+        .find_map(|checked| checked.trouble.as_ref());
+    let kind = trouble.map_or(Kind::Internal, |trouble| trouble.kind);
+    let head = format!("{undetermined} of {all} manifests could not be judged");
+    let causes = trouble.map_or(&[][..], |trouble| &trouble.causes);
+    let causes = std::iter::once(head).chain(causes.iter().cloned());
+    let failure = Failure::chain(Stage::Verify, side, kind, causes);
+    Some(Outcome::Undetermined(
+        failure,
+        Some(Box::new(validation.clone())),
+    ))
+}
+
+/// The first reasons of each manifest with `verdict`, without repeating one.
+fn reasons(validation: &Validation, verdict: Verdict) -> Vec<String> {
+    let mut reasons: Vec<String> = Vec::new();
+    for checked in validation
+        .checked
+        .iter()
+        .filter(|one| one.verdict == verdict)
+    {
+        for reason in &checked.reasons {
+            if !reasons.contains(reason) {
+                reasons.push(reason.clone());
+            }
+        }
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Checked, End, Ledger, Role};
+    use crate::oci::{Pinned, Reference};
+    use crate::plan::JobId;
+
+    fn validation(verdicts: &[Verdict]) -> Validation {
+        let image: Reference = "a.example/app:1".parse().unwrap();
+        let checked = |verdict: &Verdict| Checked {
+            digest: Digest::sha256(b"x"),
+            role: Role::Platform(None),
+            verdict: *verdict,
+            evidence: None,
+            reasons: vec![format!("because it is {}", verdict.as_str())],
+            trouble: (*verdict == Verdict::Undetermined).then(|| {
+                Failure::because(Stage::Verify, None, Kind::Unauthorized, "who asks may not")
+            }),
+            hint: None,
+        };
+        Validation {
+            image: Pinned {
+                repository: image.repository,
+                digest: Digest::sha256(b"y"),
+            },
+            checked: verdicts.iter().map(checked).collect(),
+            unchecked: Vec::new(),
+            absent: Vec::new(),
+        }
+    }
+
+    /// The word of the outcome, and the exit code of a run with it alone.
+    fn ended(verdicts: &[Verdict]) -> Option<(&'static str, u8)> {
+        let outcome = refusal(&validation(verdicts), None)?;
+        let mut ledger = Ledger::new(1, 0);
+        ledger.finish(JobId::new(0), &outcome).unwrap();
+        Some((outcome.as_str(), ledger.summary().exit_code(End::Completed)))
+    }
+
+    #[test]
+    fn one_manifest_that_is_not_accepted_is_enough() {
+        use Verdict::{Accepted, Rejected, Undetermined};
+        assert_eq!(ended(&[Accepted, Accepted]), None);
+        assert_eq!(ended(&[Accepted, Rejected]), Some(("rejected", 3)));
+        let undetermined = Some(("undetermined", 4));
+        assert_eq!(ended(&[Accepted, Undetermined]), undetermined);
+        assert_eq!(ended(&[Undetermined, Rejected]), Some(("rejected", 3)));
+    }
+
+    #[test]
+    fn nothing_that_was_checked_is_nothing_that_was_proven() {
+        assert_eq!(ended(&[]), Some(("undetermined", 4)));
+    }
+
+    #[test]
+    fn a_rejection_sums_up_the_reasons_of_what_was_rejected() {
+        let all = [Verdict::Rejected, Verdict::Undetermined, Verdict::Rejected];
+        let outcome = refusal(&validation(&all), None).unwrap();
+        let causes = &outcome.failure().unwrap().causes;
+        assert_eq!(
+            **causes,
+            ["2 of 3 manifests rejected", "because it is rejected"]
+        );
+    }
+}

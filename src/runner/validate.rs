@@ -1,0 +1,74 @@
+//! The work of `validate`: judge the signatures of one image where it is.
+
+use crate::attached::Attached;
+use crate::event::{Failure, Kind, Note, Outcome, Stage};
+use crate::oci::{Digest, Registry};
+use crate::pace::Pace;
+use crate::plan::Job;
+use crate::verify::{self, Compared, Question};
+
+use super::trust::{Trust, refusal};
+use super::{Work, ask};
+
+/// Validates the images of a plan.
+#[derive(Debug)]
+pub struct Validate {
+    attached: Attached,
+    trust: Trust,
+}
+
+impl Validate {
+    /// Judges what `attached` finds by `trust`.
+    pub const fn new(attached: Attached, trust: Trust) -> Self {
+        Self { attached, trust }
+    }
+
+    async fn judge(&self, job: &Job, pace: &Pace) -> Result<Outcome, Failure> {
+        let demand = self.trust.demand(job)?;
+        let platforms = job.settings.platforms.as_ref();
+        let question = Question {
+            image: &job.source,
+            subjects: self.trust.subjects,
+            selection: platforms.unwrap_or(&self.trust.selection),
+            compared: Compared::ByWhatItIs,
+            demand: &demand,
+        };
+        let validation = verify::validate(&self.attached, &question, pace).await?;
+        Ok(match refusal(&validation, None) {
+            Some(refused) => refused,
+            None => Outcome::Accepted(Box::new(validation)),
+        })
+    }
+}
+
+impl Work for Validate {
+    async fn preflight(&self, registry: &Registry) -> Result<(), Failure> {
+        ask::reach(self.attached.client(), registry).await
+    }
+
+    async fn digest(&self, job: &Job) -> Result<Digest, Failure> {
+        ask::digest(self.attached.client(), &job.source).await
+    }
+
+    async fn run(&self, job: &Job, pace: &Pace, note: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
+        note(Note::Entered(Stage::Verify));
+        match self.judge(job, pace).await {
+            Ok(outcome) => outcome,
+            Err(failure) => unasked(failure),
+        }
+    }
+}
+
+/// The outcome of an image that could not even be looked at: what is missing failed; what could not be
+/// asked is undetermined, for nobody has seen that it is unsigned.
+pub(super) fn unasked(failure: Failure) -> Outcome {
+    let is_undetermined = matches!(
+        failure.kind,
+        Kind::RateLimited | Kind::Network | Kind::Timeout | Kind::Unauthorized | Kind::Refused
+    );
+    if is_undetermined {
+        Outcome::Undetermined(failure, None)
+    } else {
+        Outcome::Failed(failure)
+    }
+}

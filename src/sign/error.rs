@@ -1,0 +1,170 @@
+//! Why a manifest could not be signed.
+
+use crate::attached;
+use crate::event::{Failure, Format, Kind, Side, Stage};
+use crate::oci::{self, Pinned, Tag};
+use crate::registry;
+use crate::sigstore::{KeyError, Refusal};
+use crate::transfer::kind_of;
+
+use super::ClaimError;
+
+/// Why a manifest could not be signed. No variant has anything secret in it: the private key takes part in
+/// [`Cause::Key`] alone, and that one says what it is, never what is in it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot sign `{subject}`")]
+pub(super) struct Error {
+    subject: Box<Pinned>,
+    #[source]
+    cause: Cause,
+}
+
+/// What kept it from being signed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
+    /// What is attached could not be read or written.
+    #[error(transparent)]
+    Attached(Box<attached::Error>),
+    /// The registry, or the road to it.
+    #[error(transparent)]
+    Registry(Box<registry::Error>),
+    /// A document that would have to be written.
+    #[error(transparent)]
+    Document(#[from] oci::Error),
+    /// The claim itself.
+    #[error(transparent)]
+    Claim(Box<ClaimError>),
+    /// The key.
+    #[error("the key does not sign")]
+    Key(#[from] KeyError),
+    /// What is there could not be found out; says why itself.
+    #[error("what is signed already cannot be found out")]
+    Asking(Box<Failure>),
+    /// The subject is named by another digest than others can check signatures by.
+    #[error(
+        "signatures speak of sha256 digests alone; name the image by its sha256 digest or a tag"
+    )]
+    Algorithm,
+    /// No format is asked for.
+    #[error("no format is asked for")]
+    NoFormat,
+    /// Something stands under the signature tag that no signature can be added to.
+    #[error("the tag `{tag}` has {what}, to which no signature can be added; it was left as it is")]
+    Occupied {
+        /// The tag.
+        tag: Tag,
+        /// What stands there.
+        what: &'static str,
+    },
+    /// What was written is not there.
+    #[error(
+        "the signature was written ({format}), and is not there when the registry is asked for it"
+    )]
+    Lost {
+        /// In which format.
+        format: &'static str,
+    },
+    /// What was written is there, and is something else.
+    #[error(
+        "the signature was written ({format}), and what the registry has instead does not verify"
+    )]
+    Spoiled {
+        /// In which format.
+        format: &'static str,
+        /// Why.
+        #[source]
+        refusal: Refusal,
+    },
+}
+
+impl Cause {
+    pub(super) const fn lost(format: Format) -> Self {
+        Self::Lost {
+            format: format.as_str(),
+        }
+    }
+
+    pub(super) const fn spoiled(format: Format, refusal: Refusal) -> Self {
+        Self::Spoiled {
+            format: format.as_str(),
+            refusal,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Attached(error) => match &**error {
+                attached::Error::Registry(error) => kind_of(&error.kind),
+                attached::Error::Document(_) | attached::Error::Limit(_) => Kind::Unsupported,
+                attached::Error::Contended(_) | attached::Error::Lock(_) => Kind::Conflict,
+            },
+            Self::Registry(error) => kind_of(&error.kind),
+            Self::Document(_)
+            | Self::Algorithm
+            | Self::Claim(_)
+            | Self::Key(_)
+            | Self::Occupied { .. } => Kind::Unsupported,
+            Self::Asking(failure) => failure.kind,
+            Self::NoFormat => Kind::Internal,
+            Self::Lost { .. } => Kind::Conflict,
+            Self::Spoiled { .. } => Kind::Integrity,
+        }
+    }
+}
+
+impl From<attached::Error> for Cause {
+    fn from(error: attached::Error) -> Self {
+        Self::Attached(Box::new(error))
+    }
+}
+
+impl From<registry::Error> for Cause {
+    fn from(error: registry::Error) -> Self {
+        Self::Registry(Box::new(error))
+    }
+}
+
+impl From<ClaimError> for Cause {
+    fn from(error: ClaimError) -> Self {
+        Self::Claim(Box::new(error))
+    }
+}
+
+impl From<Failure> for Cause {
+    fn from(failure: Failure) -> Self {
+        Self::Asking(Box::new(failure))
+    }
+}
+
+impl Error {
+    /// The failure of signing `subject` that `cause` is.
+    pub(super) fn failure(subject: &Pinned, cause: Cause) -> Failure {
+        let kind = cause.kind();
+        let error = Self {
+            subject: Box::new(subject.clone()),
+            cause,
+        };
+        let (stage, side) = (Stage::Sign, Some(Side::Destination));
+        match &error.cause {
+            Cause::Asking(failure) => {
+                let own = [error.to_string(), error.cause.to_string()];
+                Failure::chain(
+                    stage,
+                    side,
+                    kind,
+                    own.into_iter().chain(failure.causes.iter().cloned()),
+                )
+            }
+            Cause::Attached(_)
+            | Cause::Registry(_)
+            | Cause::Document(_)
+            | Cause::Claim(_)
+            | Cause::Key(_)
+            | Cause::Algorithm
+            | Cause::NoFormat
+            | Cause::Occupied { .. }
+            | Cause::Lost { .. }
+            | Cause::Spoiled { .. } => Failure::new(stage, side, kind, &error),
+        }
+    }
+}

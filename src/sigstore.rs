@@ -1,0 +1,58 @@
+//! Keys, payloads and signatures of Sigstore: bytes in, bytes out; no network, no files.
+//!
+//! | What | Where | Written as | Read from |
+//! | --- | --- | --- | --- |
+//! | key files | [`KeyFile`], [`SealedKey`], [`PublicKey`] | cosign 3's | cosign 1 to 3, skopeo |
+//! | simple-signing payloads (tag format, referrer mode) | [`Payload`] | cosign's field order | cosign, skopeo; the rules of containers/image |
+//! | bundles | [`Bundle`] | cosign 3's | v0.1 to v0.3 with a DSSE envelope and a key |
+//!
+//! Everything that is read is bounded before it is parsed, and nothing of a payload or statement is
+//! handed out before the signature over exactly those bytes was verified. Certificates and
+//! transparency logs are recognised and refused by name.
+
+mod bundle;
+mod json;
+mod key;
+mod payload;
+
+#[cfg(test)]
+mod tests;
+
+pub use bundle::{BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, Statement, StatementSubject};
+pub use key::{
+    KEY_FILE_BYTES_MAX, KeyError, KeyFile, Passphrase, PrivateKey, PublicKey, SealedKey,
+};
+pub use payload::{PAYLOAD_BYTES_MAX, Payload};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// The longest signature that is read, in bytes; RSA of 8192 bits makes 1024.
+const SIGNATURE_BYTES_MAX: usize = 4 * 1024;
+
+/// Why a signature is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No key made it.
+    #[error("cryptographic signature verification failed")]
+    Signature,
+    /// Not base64, JSON or shape; says what.
+    #[error("{0}")]
+    Form(String),
+}
+
+/// Decodes base64 as RFC 4648 section 4 has it, padding included; anything else is `None`.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
+fn to_base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// The position of the first of `keys` that made `signature` over `message`.
+fn maker(keys: &[PublicKey], message: &[u8], signature: &[u8]) -> Result<usize, Refusal> {
+    keys.iter()
+        .position(|key| key.verify(message, signature).is_ok())
+        .ok_or(Refusal::Signature)
+}

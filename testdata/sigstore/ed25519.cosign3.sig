@@ -1,0 +1,1 @@
+CyiN+NqDCZG9hP7/1jn0hyGytsPw4WgoGZpnSEUtfKH7WFrZ/zKvs7ikK5rOada3fpFhCD0OkB0tzDX7EinmAg==

@@ -1,0 +1,1 @@
+MEUCIHzNouYPyTbi2PszwjtgCp1AAgmbsrls9r3K1nKfhq87AiEAvK0cdtoRFV/JdcQt3Hi6mJ+xdz+hVr9VF4L1qZrWdFs=
