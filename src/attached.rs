@@ -26,6 +26,7 @@
 //! wrote to it is therefore not believed at once when it is read again: it is read a few times more, with
 //! the client's pauses, before it is taken for the work of somebody else.
 
+mod layers;
 mod lock;
 mod referrers;
 mod tags;
@@ -45,6 +46,7 @@ use crate::oci::{
 };
 use crate::registry::{self, Access, Client, ErrorKind};
 
+pub use layers::{Layer, config_of, layers, relayered};
 pub use lock::Held;
 use lock::Locks;
 use tags::Names;

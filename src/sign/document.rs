@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::oci::{self, Descriptor, Digest, Manifest, MediaType, Reason, View, with_layers};
+use crate::attached::{config_of, relayered};
+use crate::oci::{self, Descriptor, Digest, Manifest, MediaType, Reason};
 use crate::sigstore::COSIGN_SIGN_PREDICATE;
 
 /// The media type of a simple-signing payload, which every reader goes by.
@@ -24,8 +25,6 @@ const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// The bytes of that config.
 pub(super) const EMPTY_BYTES: &[u8] = b"{}";
-/// The time that stands where there is none.
-const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// A descriptor as it is written, its fields in the order of Go's.
 #[derive(Serialize)]
@@ -103,30 +102,18 @@ impl Signed<'_> {
     /// When `old` is no image manifest, or would become larger than a manifest may be.
     pub(super) fn added_to(&self, old: Option<&Manifest>) -> Result<(Manifest, Bytes), oci::Error> {
         let Some(old) = old else {
-            let config = config(&[Digest::sha256(self.payload)]);
+            let config = config_of(&[Digest::sha256(self.payload)])?;
             let manifest = self.alone(MediaType::OciConfig.as_str(), &config, None)?;
             return Ok((manifest, config));
         };
-        let View::Image(image) = old.view() else {
+        // Anything but an image manifest is somebody else's, and not added to.
+        if !matches!(
+            old.media_type(),
+            MediaType::OciManifest | MediaType::DockerManifest
+        ) {
             return Err(not_an_image(old));
-        };
-        let media_type = match old.media_type() {
-            MediaType::OciManifest => MediaType::OciConfig,
-            MediaType::DockerManifest => MediaType::DockerConfig,
-            MediaType::OciIndex
-            | MediaType::DockerList
-            | MediaType::DockerSchema1
-            | MediaType::OciConfig
-            | MediaType::DockerConfig
-            | MediaType::Other(_) => return Err(not_an_image(old)),
-        };
-        let mut digests: Vec<Digest> = image.layers.iter().map(|layer| layer.digest).collect();
-        digests.push(Digest::sha256(self.payload));
-        let config = config(&digests);
-        let described = json(&Written::of(media_type.as_str(), &config))?;
-        let own = json(&self.layer())?;
-        let manifest = with_layers(Some(old), &described, &[own], &|_| true)?;
-        Ok((manifest, config))
+        }
+        relayered(old, &|_| true, &[json(&self.layer())?])
     }
 
     /// The manifest of the referrer format, and its config.
@@ -134,7 +121,7 @@ impl Signed<'_> {
         &self,
         subject: &Descriptor,
     ) -> Result<(Manifest, Bytes), oci::Error> {
-        let config = config(&[Digest::sha256(self.payload)]);
+        let config = config_of(&[Digest::sha256(self.payload)])?;
         let manifest = self.alone(SIGNATURE_CONFIG, &config, Some(subject))?;
         Ok((manifest, config))
     }
@@ -180,41 +167,6 @@ pub(super) fn bundle_for(subject: &Descriptor, bundle: &[u8]) -> Result<Manifest
 
 fn named(subject: &Descriptor) -> Written<'_> {
     Written::new(subject.media_type.as_str(), subject.digest, subject.size)
-}
-
-/// The config that cosign 2.5 writes: an image of these layers and nothing else.
-fn config(layers: &[Digest]) -> Bytes {
-    #[derive(Serialize)]
-    struct Step {
-        created: &'static str,
-    }
-    #[derive(Serialize)]
-    struct Root<'a> {
-        r#type: &'static str,
-        diff_ids: &'a [Digest],
-    }
-    #[derive(Serialize)]
-    struct Document<'a> {
-        architecture: &'static str,
-        created: &'static str,
-        history: Vec<Step>,
-        os: &'static str,
-        rootfs: Root<'a>,
-        config: BTreeMap<&'static str, &'static str>,
-    }
-    let document = Document {
-        architecture: "",
-        created: NEVER,
-        history: layers.iter().map(|_| Step { created: NEVER }).collect(),
-        os: "",
-        rootfs: Root {
-            r#type: "layers",
-            diff_ids: layers,
-        },
-        config: BTreeMap::new(),
-    };
-    // Strings and lists alone; they always have a form in JSON.
-    json(&document).unwrap_or_default().into()
 }
 
 fn not_an_image(manifest: &Manifest) -> oci::Error {

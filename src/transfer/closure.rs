@@ -6,7 +6,6 @@
 //! at the destination under its digest; the tag of the image comes after all of it.
 
 mod class;
-mod layers;
 mod prune;
 mod referrers;
 mod tags;

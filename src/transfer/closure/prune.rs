@@ -2,13 +2,12 @@
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use crate::attached::{Edit, TagKind, Updated};
+use crate::attached::{Edit, TagKind, Updated, layers, relayered};
 use crate::event::Side;
 use crate::oci::{self, Descriptor, Digest, Manifest, View};
 use crate::sigstore::PublicKey;
 
 use super::class::{Class, is_layer_by, is_referrer_by};
-use super::layers::{changed, layers};
 use super::{CHILDREN_AT_ONCE, Found, Ordering, Pass, Prune, Walk, layers_of};
 use crate::transfer::error::Error;
 
@@ -185,7 +184,7 @@ fn without(
     if kept == all.len() {
         return Ok(None);
     }
-    let (manifest, config) = changed(now, |layer| !doomed(layer), &[])?;
+    let (manifest, config) = relayered(now, &|layer| !doomed(layer), &[])?;
     Ok(Some(Edit {
         blobs: vec![(Digest::sha256(&config), config)],
         manifest: Some(manifest),

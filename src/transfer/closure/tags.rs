@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::attached::{Edit, TagKind, Updated};
+use crate::attached::{Edit, Layer, TagKind, Updated, layers, relayered};
 use crate::event::Side;
-use crate::oci::{self, Digest, Identifier, Manifest};
+use crate::oci::{self, Digest, Identifier, Manifest, Reason};
 use crate::registry::{Access, ErrorKind, Resolved};
 
-use super::layers::{Layer, changed, layers};
 use super::{Asks, Found, Next, TAGS, Walk, layers_of};
 use crate::transfer::OnExisting;
 use crate::transfer::error::{Cause, Error};
@@ -21,8 +20,10 @@ enum Compared {
     More,
     /// Each has layers that the other one has not; all of them, and their config.
     Both(Manifest, Bytes),
-    /// They are two different things.
+    /// They are two different things, of which one may take the place of the other.
     Apart,
+    /// They are two different things, and what the destination has may be signatures that nobody else has.
+    Unjoinable,
 }
 
 impl Compared {
@@ -37,29 +38,38 @@ impl Compared {
             TagKind::Signature | TagKind::Attestation => true,
             TagKind::Sbom | TagKind::Referrers => false,
         };
-        let is_like = here.media_type().is_image() && here.media_type() == there.media_type();
-        if !joins || !is_like {
+        // Docker's media type and OCI's have the same layers (COSIGN_DOCKER_MEDIA_TYPES).
+        let are_images = here.media_type().is_image() && there.media_type().is_image();
+        if !joins {
             return Ok(Self::Apart);
         }
+        if !are_images {
+            return Ok(Self::Unjoinable);
+        }
         let (own, old) = (layers(here)?, layers(there)?);
-        let missing: Vec<&Layer<'_>> = own.iter().filter(|layer| !has(&old, layer)).collect();
+        let missing = own.iter().filter(|layer| !has(&old, layer));
+        let missing: Vec<String> = missing.map(|layer| layer.raw.get().to_owned()).collect();
         if missing.is_empty() {
             return Ok(Self::Enough);
         }
         if old.iter().all(|layer| has(&own, layer)) {
             return Ok(Self::More);
         }
-        let (joined, config) = changed(there, |_| true, &missing)?;
+        let (joined, config) = relayered(there, &|_| true, &missing)?;
         Ok(Self::Both(joined, config))
     }
 
     /// What has to be written.
-    fn edit(self, here: &Manifest, on_existing: OnExisting) -> Option<Edit> {
+    ///
+    /// # Errors
+    ///
+    /// When signatures would have to be overwritten.
+    fn edit(self, here: &Manifest, on_existing: OnExisting) -> Result<Option<Edit>, oci::Error> {
         let whole = || Edit {
             blobs: Vec::new(),
             manifest: Some(here.clone()),
         };
-        match self {
+        Ok(match self {
             Self::Enough => None,
             Self::More => Some(whole()),
             Self::Both(joined, config) => Some(Edit {
@@ -67,8 +77,20 @@ impl Compared {
                 manifest: Some(joined),
             }),
             Self::Apart => (on_existing == OnExisting::Replace).then(whole),
-        }
+            Self::Unjoinable => match on_existing {
+                OnExisting::Keep => None,
+                OnExisting::Replace | OnExisting::Fail => return Err(unjoinable(here)),
+            },
+        })
     }
+}
+
+/// Signatures, or attestations, are never overwritten, whatever `--on-existing` says of images.
+fn unjoinable(here: &Manifest) -> oci::Error {
+    let reason = "the destination has something else under its tag, which it cannot be joined with, \
+                  and which is not overwritten";
+    let digest = here.digest().to_string();
+    oci::Error::new("addition", &digest, Reason::Grammar(reason))
 }
 
 /// Whether `layers` have `layer`: the same bytes, and the same said of them, as the signature is.
@@ -192,6 +214,13 @@ impl Walk<'_> {
         match compare(old.as_ref()).map_err(document)? {
             Compared::Enough => return Ok(()),
             Compared::More | Compared::Both(..) => {}
+            Compared::Unjoinable => match on_existing {
+                OnExisting::Keep => return Ok(()),
+                OnExisting::Replace | OnExisting::Fail => {
+                    let cause = Cause::Document(unjoinable(&here));
+                    return Err(self.error(Side::Destination, subject, cause));
+                }
+            },
             Compared::Apart => match (on_existing, &old) {
                 (OnExisting::Replace, _) | (_, None) => {}
                 (OnExisting::Keep, Some(_)) => return Ok(()),
@@ -208,7 +237,7 @@ impl Walk<'_> {
         self.image.bring_below(&here, None, 1).await?;
         self.image.push_root().await?;
         let _work = self.image.watch.pace.work();
-        let edit = |there: Option<&Manifest>| Ok(compare(there)?.edit(&here, on_existing));
+        let edit = |there: Option<&Manifest>| compare(there)?.edit(&here, on_existing);
         let updated = self
             .attached()
             .update(self.image.destination, &kind.of(&subject), &edit)

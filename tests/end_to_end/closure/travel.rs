@@ -1,6 +1,6 @@
 //! The closure arrives, and nothing of the destination's is lost.
 
-use consign::event::{Changed, Note, Outcome};
+use consign::event::{Changed, Kind, Note, Outcome};
 use consign::oci::PlatformSelection;
 use consign::transfer::{Closure, IndexMode, OnExisting, Options};
 use libtest_mimic::Trial;
@@ -22,7 +22,11 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("closure::a_later_signature_is_brought", later),
         trial("closure::own_signatures_survive", own_survives),
         trial("closure::the_larger_signature_manifest_wins", supersets),
-        trial("closure::an_sbom_is_treated_as_its_tag_is", on_existing),
+        trial("closure::media_types_of_others_are_joined", media_types),
+        trial(
+            "closure::an_sbom_is_treated_as_its_image_and_signatures_stay",
+            on_existing,
+        ),
         trial("closure::a_kept_tag_brings_nothing", kept),
         trial("closure::a_rewritten_index_drops_its_own", rewritten),
         trial("closure::a_merged_index_drops_its_own", merged),
@@ -190,6 +194,25 @@ async fn own_survives() {
     stage.wrote_nothing(&stage.copy(&Options::default()).await);
 }
 
+/// cosign can be told to write Docker's media types; the layers are the same.
+async fn media_types() {
+    let mut stage = Stage::between(SIDES[0]).await;
+    let (source, destination) = (&stage.road.source, &stage.road.destination);
+    let image = Image::new(&["a"]).push(source, "app", Some("1")).await;
+    put_tag(source, image.digest, "sig", &[("theirs", "s1")]).await;
+    put_tag(destination, image.digest, "sig", &[("site", "own")]).await;
+    let mut docker = tagged(destination, image.digest, "sig").await.unwrap();
+    docker["mediaType"] = json!(DOCKER);
+    let tag = tag_of(image.digest, "sig");
+    put_manifest(destination, Some(&tag), DOCKER, docker.to_string()).await;
+    stage.wrote(&stage.copy(&Options::default()).await);
+    assert_eq!(signatures(destination, image.digest).await, ["own", "s1"]);
+    stage.road.next_run();
+    stage.wrote_nothing(&stage.copy(&Options::default()).await);
+}
+
+const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
 /// One that has all that the other has takes its place with its own bytes, or stays.
 async fn supersets() {
     for (here, there, winner) in [
@@ -212,11 +235,7 @@ async fn supersets() {
 }
 
 async fn on_existing() {
-    for (rule, wins) in [
-        (OnExisting::Replace, "theirs"),
-        (OnExisting::Keep, "own"),
-        (OnExisting::Fail, "own"),
-    ] {
+    for rule in [OnExisting::Replace, OnExisting::Keep, OnExisting::Fail] {
         // An SBOM, and an index under a tag for signatures, which nothing can be joined with.
         for kind in ["sbom", "sig"] {
             let stage = Stage::between(SIDES[0]).await;
@@ -241,15 +260,21 @@ async fn on_existing() {
                 ..Options::default()
             };
             let result = stage.road.copy_with("app:1", "app:1", &options).await;
-            let expected = if wins == "own" { own } else { theirs };
+            // Signatures are never overwritten.
+            let is_replaced = rule == OnExisting::Replace && kind == "sbom";
+            let expected = if is_replaced { theirs } else { own };
             assert_eq!(
                 destination.tag("app", &tag),
                 Some(expected),
                 "{rule:?} {kind}"
             );
-            if rule == OnExisting::Fail {
+            let fails = match kind {
+                "sbom" => (rule == OnExisting::Fail).then_some(Kind::Conflict),
+                _ => (rule != OnExisting::Keep).then_some(Kind::Unsupported),
+            };
+            if let Some(kind) = fails {
                 let failure = stage.road.is_failed(result);
-                assert_eq!(failure.kind, consign::event::Kind::Conflict);
+                assert_eq!(failure.kind, kind, "{failure:?}");
                 assert_eq!(destination.tag("app", "1"), None);
             } else {
                 stage.road.is_copied(result);

@@ -1,4 +1,4 @@
-//! Manifests of signatures with more or fewer layers: one for each signature (cosign's tag format).
+//! Manifests of signatures with more or fewer layers: one layer for each signature (cosign's tag format).
 //!
 //! Layers that stay keep their bytes, and so do all fields of the manifest but `config` and `layers`.
 
@@ -13,9 +13,11 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// A layer, and the bytes that it was read from.
 #[derive(Debug, Clone)]
-pub(super) struct Layer<'a> {
-    pub(super) descriptor: Descriptor,
-    raw: &'a RawValue,
+pub struct Layer<'a> {
+    /// The view.
+    pub descriptor: Descriptor,
+    /// The bytes.
+    pub raw: &'a RawValue,
 }
 
 /// The layers of an image manifest, each with its bytes.
@@ -23,7 +25,7 @@ pub(super) struct Layer<'a> {
 /// # Errors
 ///
 /// When `manifest` is no image manifest.
-pub(super) fn layers(manifest: &Manifest) -> Result<Vec<Layer<'_>>, Error> {
+pub fn layers(manifest: &Manifest) -> Result<Vec<Layer<'_>>, Error> {
     #[derive(Deserialize)]
     struct Layers<'a> {
         #[serde(borrow, default)]
@@ -44,16 +46,16 @@ pub(super) fn layers(manifest: &Manifest) -> Result<Vec<Layer<'_>>, Error> {
         .collect()
 }
 
-/// `manifest` with those of its layers that `keep` keeps, and `more` at their end; and its new config,
-/// which lists them and says nothing else, as cosign 2.5 writes it.
+/// `manifest` with those of its layers that `keep` keeps, and `more` at their end, each a descriptor as
+/// JSON; and its new config, see [`config_of`].
 ///
 /// # Errors
 ///
 /// When `manifest` is no image manifest, or would become larger than one may be.
-pub(super) fn changed(
+pub fn relayered(
     manifest: &Manifest,
-    keep: impl Fn(&Descriptor) -> bool,
-    more: &[&Layer<'_>],
+    keep: &dyn Fn(&Descriptor) -> bool,
+    more: &[String],
 ) -> Result<(Manifest, Bytes), Error> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -64,9 +66,14 @@ pub(super) fn changed(
     }
     let old = layers(manifest)?;
     let kept = old.iter().map(|layer| &layer.descriptor);
-    let kept = kept.filter(|layer| keep(layer));
-    let added = more.iter().map(|layer| &layer.descriptor);
-    let config = config_of(kept.chain(added).map(|layer| layer.digest).collect())?;
+    let kept = kept.filter(|layer| keep(layer)).map(|layer| layer.digest);
+    let mut digests: Vec<Digest> = kept.collect();
+    for text in more {
+        let layer: Descriptor = serde_json::from_str(text)
+            .map_err(|error| Error::new("layer", text, Reason::Json(error.to_string())))?;
+        digests.push(layer.digest);
+    }
+    let config = config_of(&digests)?;
     let config_type = if *manifest.media_type() == MediaType::DockerManifest {
         MediaType::DockerConfig
     } else {
@@ -75,38 +82,40 @@ pub(super) fn changed(
     let described = json(&Described {
         media_type: config_type.as_str(),
         size: config.len(),
-        digest: Digest::sha256(config.as_bytes()),
+        digest: Digest::sha256(&config),
     })?;
-    let more: Vec<String> = more
-        .iter()
-        .map(|layer| layer.raw.get().to_owned())
-        .collect();
-    let manifest = with_layers(Some(manifest), &described, &more, &keep)?;
-    Ok((manifest, Bytes::from(config)))
+    let manifest = with_layers(Some(manifest), &described, more, &|layer| keep(layer))?;
+    Ok((manifest, config))
 }
 
-fn config_of(diff_ids: Vec<Digest>) -> Result<String, Error> {
+/// The config of a signature manifest as cosign 2.5 writes it: an image of these layers and nothing else.
+/// Nobody reads it; registries that look into configs find one of the shape they know.
+///
+/// # Errors
+///
+/// None that is known: strings and lists always have a form in JSON.
+pub fn config_of(diff_ids: &[Digest]) -> Result<Bytes, Error> {
     #[derive(Serialize)]
     struct Step {
         created: &'static str,
     }
     #[derive(Serialize)]
-    struct Root {
+    struct Root<'a> {
         r#type: &'static str,
-        diff_ids: Vec<Digest>,
+        diff_ids: &'a [Digest],
     }
     #[derive(Serialize)]
     struct Nothing {}
     #[derive(Serialize)]
-    struct Document {
+    struct Document<'a> {
         architecture: &'static str,
         created: &'static str,
         history: Vec<Step>,
         os: &'static str,
-        rootfs: Root,
+        rootfs: Root<'a>,
         config: Nothing,
     }
-    json(&Document {
+    let document = json(&Document {
         architecture: "",
         created: NEVER,
         history: diff_ids.iter().map(|_| Step { created: NEVER }).collect(),
@@ -116,7 +125,8 @@ fn config_of(diff_ids: Vec<Digest>) -> Result<String, Error> {
             diff_ids,
         },
         config: Nothing {},
-    })
+    })?;
+    Ok(Bytes::from(document))
 }
 
 fn json(value: &impl Serialize) -> Result<String, Error> {
@@ -155,8 +165,8 @@ mod tests {
         let gone = Digest::sha256(b"b");
         for (all, digests) in [(true, &["a", "b", "c"][..]), (false, &["a", "c"])] {
             let keep = |layer: &Descriptor| all || layer.digest != gone;
-            let more: Vec<&Layer<'_>> = more.iter().collect();
-            let (joined, config) = changed(&one, keep, &more).unwrap();
+            let more: Vec<String> = more.iter().map(|one| one.raw.get().to_owned()).collect();
+            let (joined, config) = relayered(&one, &keep, &more).unwrap();
             let text = String::from_utf8(joined.raw().to_vec()).unwrap();
             let expected: Vec<String> = [layer("a", "1"), layer("b", "2"), layer("c", "3")]
                 .into_iter()
