@@ -40,10 +40,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::flight::Flight;
-use crate::oci::{
-    self, Descriptor, Digest, Identifier, Manifest, Pinned, Registry as RegistryName, Repository,
-    Tag,
-};
+use crate::oci::{self, Descriptor, Digest, Identifier, Manifest, Pinned, Repository, Tag};
 use crate::registry::{self, Access, Client, ErrorKind};
 
 pub use layers::{Layer, config_of, layers, relayered};
@@ -118,8 +115,8 @@ struct Inner {
     /// Whether the tags of a repository could be listed.
     listed: Flight<Repository, bool>,
     names: Mutex<HashMap<Repository, Arc<Names>>>,
-    /// Whether a registry has a referrers API, once it is known.
-    apis: Mutex<HashMap<RegistryName, bool>>,
+    /// Whether a repository's registry has a referrers API, once it is known.
+    apis: Mutex<HashMap<Repository, bool>>,
     history: Mutex<HashMap<(Repository, Tag), History>>,
     pushed: Flight<(Repository, Digest), Descriptor>,
 }
@@ -165,21 +162,20 @@ impl Attached {
         &self.inner.client
     }
 
-    /// Whether the registry of `repository` may have a referrers API: false once it was seen to have none.
+    /// Whether the registry of `repository` may have a referrers API: false once it was seen to have none
+    /// there. Another repository is asked anew: behind one name there may be several registries, and a
+    /// signature that nobody asked for is not one that is missing.
     pub fn may_have_api(&self, repository: &Repository) -> bool {
         held(&self.inner.apis)
-            .get(repository.registry())
+            .get(repository)
             .copied()
             .unwrap_or(true)
     }
 
-    /// Notes whether a registry has the API. Having it once outweighs all else: behind one name there may
-    /// be several registries, and a question too many is no harm.
+    /// Notes whether it has the API. Having it once outweighs all else; a question too many is no harm.
     fn note_api(&self, repository: &Repository, is_there: bool) {
         let mut apis = held(&self.inner.apis);
-        let known = apis
-            .entry(repository.registry().clone())
-            .or_insert(is_there);
+        let known = apis.entry(repository.clone()).or_insert(is_there);
         *known |= is_there;
     }
 

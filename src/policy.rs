@@ -85,7 +85,9 @@ impl Policy {
                 let place = at(format!("scope `{place}` of transport `{shown}`"));
                 let list = requirements(list).map_err(place)?;
                 if transport == "docker" {
-                    docker.insert(scope, list);
+                    // Hosts are one whatever their case; where two scopes become one, both ask.
+                    let all: &mut Vec<Requirement> = docker.entry(lower_host(&scope)).or_default();
+                    all.extend(list);
                 }
             }
         }
@@ -113,7 +115,25 @@ impl Policy {
             .collect()
     }
 
-    /// What is asked of `image`, all of it, and by which scope: the most specific that fits decides alone.
+    /// What is asked of `image`, all of it, and by which scopes. A name with a tag and a digest has two
+    /// readings, and what either asks for holds: the digest says what is read, and need not be what the
+    /// tag names.
+    pub fn readings(&self, image: &Reference) -> Vec<(String, &[Requirement])> {
+        let by_digest = Reference {
+            tag: None,
+            ..image.clone()
+        };
+        let mut readings = vec![self.requirements(image)];
+        if image.tag.is_some() && image.digest.is_some() {
+            let reading = self.requirements(&by_digest);
+            if !readings.contains(&reading) {
+                readings.push(reading);
+            }
+        }
+        readings
+    }
+
+    /// What is asked of `image` in its most specific reading, and by which scope: the most specific that fits decides alone.
     /// Never nothing.
     ///
     /// Scopes of the docker transport from the most to the least specific: the whole reference, the
@@ -156,6 +176,14 @@ impl Policy {
             }
         }
         ("default".to_owned(), &self.default)
+    }
+}
+
+/// A scope with its host in lower case, as names have it here.
+fn lower_host(scope: &str) -> String {
+    match scope.split_once('/') {
+        None => scope.to_ascii_lowercase(),
+        Some((host, rest)) => format!("{}/{rest}", host.to_ascii_lowercase()),
     }
 }
 
@@ -236,6 +264,49 @@ mod tests {
         assert_eq!(kind(&both), of("a.example.com/free/not:1", "reject"));
         assert_eq!(kind("wild.example/x"), None);
         assert_eq!(kind("a.example.com:5000/x"), None);
+    }
+
+    #[test]
+    fn a_tag_does_not_excuse_a_digest() {
+        let policy = format!(
+            r#"{{"default":[{{"type":"reject"}}],"transports":{{"docker":{{"a.io/x:free":[{ANY}]}}}}}}"#
+        );
+        let policy = Policy::parse(policy.as_bytes()).unwrap();
+        let scopes = |image: &str| {
+            let image = image.parse().unwrap();
+            let readings = policy.readings(&image).into_iter();
+            readings.map(|(scope, _)| scope).collect::<Vec<_>>()
+        };
+        let digest = crate::oci::Digest::sha256(b"x");
+        assert_eq!(scopes("a.io/x:free"), ["a.io/x:free"]);
+        assert_eq!(scopes(&format!("a.io/x@{digest}")), ["default"]);
+        assert_eq!(
+            scopes(&format!("a.io/x:free@{digest}")),
+            ["a.io/x:free", "default"]
+        );
+        assert_eq!(scopes(&format!("a.io/x:v@{digest}")), ["default"]);
+    }
+
+    #[test]
+    fn a_scope_holds_whatever_the_case_of_its_host() {
+        let policy = format!(
+            r#"{{"default":[{ANY}],"transports":{{"docker":{{
+                "Reg.Example":[{{"type":"reject"}}],
+                "*.Wild.example":[{{"type":"reject"}}],
+                "A.io/x:V":[{{"type":"reject"}}],
+                "b.io":[{ANY}],"B.io":[{{"type":"reject"}}]}}}}}}"#
+        );
+        for image in [
+            "reg.example/x",
+            "Reg.Example/x",
+            "a.wild.example/x",
+            "a.io/x:V",
+            "b.io/x",
+        ] {
+            let found = asked(&policy, image).map(|(_, kind)| kind);
+            assert_eq!(found.as_deref(), Some("reject"), "{image}");
+        }
+        assert_eq!(asked(&policy, "a.io/x:v"), None);
     }
 
     #[test]

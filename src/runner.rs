@@ -54,6 +54,11 @@ pub trait Work: Send + Sync + 'static {
     /// The digest that the source of `job` means now, for jobs that want one destination.
     fn digest(&self, job: &Job) -> impl Future<Output = Result<Digest, Failure>> + Send;
 
+    /// The outcome of a job that took longer than it may.
+    fn out_of_time(&self, failure: Failure) -> Outcome {
+        Outcome::Failed(failure)
+    }
+
     /// Does `job`. Must be safe to drop at any point.
     fn run(
         &self,
@@ -242,16 +247,16 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
             let Some(job) = plan.job(id) else {
                 return Ran::lost();
             };
-            let work = AssertUnwindSafe(work.run(job, &pace, &note)).catch_unwind();
+            let doing = AssertUnwindSafe(work.run(job, &pace, &note)).catch_unwind();
             let outcome = tokio::select! {
                 biased;
-                done = work => done.unwrap_or_else(|_| Ran::lost().outcome),
+                done = doing => done.unwrap_or_else(|_| Ran::lost().outcome),
                 _ = cancelled.wait_for(|cancelled| *cancelled) => {
                     Outcome::Failed(interrupted())
                 }
                 limit = out_of_time(began, &pace, timeout) => {
                     let cause = format!("it took longer than {}", humantime::format_duration(limit));
-                    Outcome::Failed(Failure::because(Stage::Run, None, Kind::Timeout, &cause))
+                    work.out_of_time(Failure::because(Stage::Run, None, Kind::Timeout, &cause))
                 }
             };
             let elapsed = began.elapsed();

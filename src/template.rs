@@ -90,6 +90,12 @@ impl Template {
         self.parts.iter().all(|part| matches!(part, Part::Text(_)))
     }
 
+    /// Whether it begins with a path that has no registry in front: the first part of a path could be
+    /// read as one.
+    pub fn begins_with_path(&self) -> bool {
+        matches!(self.parts.first(), Some(Part::Place(Place::Path)))
+    }
+
     /// The text for one image.
     ///
     /// # Errors

@@ -86,8 +86,8 @@ pub enum Overwrite {
 /// - what the image costs: one HEAD, or nothing for a digest;
 /// - once for a repository: the list of its tags, 1 for each 1,000. Where the list cannot be had, 4 for
 ///   each of `M` instead;
-/// - with the referrers API: `M`, and 1 for each fallback tag that is there nevertheless; without: 1 for the
-///   registry, and 1 for each fallback tag;
+/// - with the referrers API: `M`, and 1 for each fallback tag that is there nevertheless; without: 1 for a
+///   repository, and 1 for each fallback tag;
 /// - 1 for an index, and for each index in it, where the registry has the API or the repository any tag
 ///   that is named after a manifest;
 /// - `T`, by HEAD.
@@ -97,7 +97,7 @@ pub enum Overwrite {
 /// - what the image costs: one HEAD;
 /// - `T`, by HEAD;
 /// - `R` for the lists of its own; with the API 2 times `R`, for a fallback tag may be there too; without
-///   1 more for the registry.
+///   1 more for a repository.
 ///
 /// A `.sig` or `.att` of which the destination has more costs a GET at each side. An index that was made
 /// anew is asked like one of `M`, and costs 1 more for its `.sig` and for each of its referrers, to count
@@ -223,7 +223,7 @@ pub struct Engine {
     /// What was found attached, and was dealt with.
     closures: Flight<Place, Arc<closure::Found>>,
     /// Registries that were asked for referrers, so that one without the API is asked once.
-    asked: Flight<Registry, ()>,
+    asked: Flight<Repository, ()>,
     /// Bounds how many manifests with blobs are held at once, by all jobs together; for each source
     /// registry alone, so that one that is throttled holds up no other.
     leaves: Mutex<HashMap<Registry, Arc<Semaphore>>>,

@@ -73,9 +73,12 @@ pub(super) enum Command {
     /// Copy one image between registries
     Copy(Box<CopyArgs>),
     /// Sign the images of lists where they are
-    #[command(visible_alias = "signv1")]
+    #[command(alias = "signv1")]
     Sign(Box<SignCommand>),
     /// Validate the signatures of the images of lists
+    ///
+    /// Of each image the manifests of linux on amd64 and arm64 must be signed, unless --arch, --os, --platform or --subjects
+    /// say otherwise.
     #[command(visible_alias = "verify")]
     Validate(Box<ValidateArgs>),
     /// Make a pair of keys as cosign has them

@@ -80,6 +80,10 @@ pub(super) fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
 /// What signatures must name.
 pub(super) fn identity(args: &IdentityArgs) -> Result<Identity, Error> {
     match (&args.exact_repository, &args.signed_identity) {
+        (Some(template), _) if template.begins_with_path() => Err(Error::refused(&format!(
+            "`--exact-repository {template}` names no registry"
+        ))
+        .with_hint("`docker.io/{path}` names one; so do {repository} and {source}")),
         (Some(template), _) => {
             if template.is_constant() {
                 let text = template.to_string();

@@ -13,8 +13,9 @@ use crate::report::{Skipped, write_plan_json, write_plan_text};
 use crate::runner::{Mirror, Signer, Trust};
 use crate::sigstore::PublicKey;
 use crate::transfer::{Closure, Engine, Options, Overwrite, Prune};
+use crate::verify::Subjects;
 
-use super::args::{Access, Bounds, Copying, General, LogFormat, MirrorArgs, Output};
+use super::args::{Access, Bounds, Copying, General, IndexArg, LogFormat, MirrorArgs, Output};
 use super::error::Error;
 use super::lists::{BadLines, Lists};
 use super::run::Run;
@@ -124,6 +125,23 @@ impl Copy {
         Ok(())
     }
 
+    /// Refuses indexes of which a part was not judged, where sources are.
+    fn check_index(&self, subjects: Option<Subjects>) -> Result<(), Error> {
+        let covers_all = matches!(subjects, Some(Subjects::Index | Subjects::All));
+        let why = match self.copying.index {
+            IndexArg::Rewrite => return Ok(()),
+            IndexArg::Sparse if covers_all => return Ok(()),
+            IndexArg::Sparse => {
+                "`--index sparse` keeps names of manifests that are not judged: with `--verify-key` it \
+                 needs `--verify-subjects index` or `all`"
+            }
+            IndexArg::Merge => {
+                "`--index merge` joins what was judged with what was not, and does not go with `--verify-key`"
+            }
+        };
+        Err(Error::refused(why))
+    }
+
     /// What sources must prove, where that is asked.
     fn trust(&self) -> Result<Option<Trust>, Error> {
         let signatures = &self.copying.signatures;
@@ -137,6 +155,7 @@ impl Copy {
             return Ok(None);
         }
         let subjects = signatures.verify_subjects.map(Into::into);
+        self.check_index(subjects)?;
         Ok(Some(Trust {
             keys: keys::public(&signatures.verify_keys)?,
             identity: keys::identity(&signatures.identity)?,
@@ -158,9 +177,7 @@ impl Copy {
                 &signatures.sign_annotations,
                 self.copying.selecting.annotations(),
             )?,
-            subjects: signatures
-                .sign_subjects
-                .map_or(crate::verify::Subjects::All, Into::into),
+            subjects: signatures.sign_subjects.map_or(Subjects::All, Into::into),
             // What is at the destination is what was selected already.
             selection: crate::oci::PlatformSelection::all(),
         };

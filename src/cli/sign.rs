@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::attached::Attached;
 use crate::event::Meter;
-use crate::oci::Registry;
+use crate::oci::{Reference, Registry};
 use crate::plan::{self, Plan, Stay};
 use crate::report::Skipped;
 use crate::runner::{Sign, Trust, Validate};
@@ -45,9 +45,7 @@ pub(super) async fn sign(
     let rejected = if args.sign_rejected {
         HashSet::new()
     } else {
-        let marked = |job: &&plan::Job| lists::rejects(&stay.rejected, &job.line);
-        let jobs = stay.plan.jobs().iter().filter(marked);
-        jobs.map(|job| job.id).collect()
+        rejected(&stay)
     };
     let access = stay.images.access.clone();
     let run = stay.run("sign", "sign-failed.txt");
@@ -92,6 +90,22 @@ pub(super) async fn validate(
     let work = Validate::new(attached, trust);
     run.run(work, &Arc::new(Meter::new()), general, environment)
         .await
+}
+
+/// The jobs of images that a failed list marks as rejected; by whatever line they are meant, for another
+/// one may name the same image, and the marked one is its duplicate then.
+fn rejected(stay: &Staying) -> HashSet<plan::JobId> {
+    let jobs = stay.plan.jobs();
+    let marked = |job: &&plan::Job| lists::rejects(&stay.rejected, &job.line);
+    let images: HashSet<&Reference> = jobs
+        .iter()
+        .filter(marked)
+        .map(|job| &job.destination)
+        .collect();
+    jobs.iter()
+        .filter(|job| images.contains(&job.destination))
+        .map(|job| job.id)
+        .collect()
 }
 
 fn refuse_later(flag: Option<&'static str>) -> Result<(), Error> {

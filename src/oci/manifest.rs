@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::descriptor::or_empty;
@@ -104,8 +104,8 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// When it is larger than [`MANIFEST_BYTES_MAX`], is no JSON object, names a field twice, calls
-    /// itself something else than it was served as, can be read both as an index and as an image
+    /// When it is larger than [`MANIFEST_BYTES_MAX`], is no JSON object, names a field twice or
+    /// in another case than readers that fold it, calls itself something else than it was served as, can be read both as an index and as an image
     /// (CVE-2021-41190), names nothing at all, or is Docker schema 1.
     pub fn parse(raw: Bytes, content_type: &MediaType) -> Result<Self, Error> {
         let fail = |reason| {
@@ -116,7 +116,10 @@ impl Manifest {
             return Err(fail(Reason::TooLong(MANIFEST_BYTES_MAX)));
         }
         let json = |error: serde_json::Error| fail(Reason::Json(error.to_string()));
-        serde_json::from_slice::<UniqueKeys>(&raw).map_err(json)?;
+        let mut fields = serde_json::Deserializer::from_slice(&raw);
+        Spelled(Part::Document)
+            .deserialize(&mut fields)
+            .map_err(json)?;
         let document: Document = serde_json::from_slice(&raw).map_err(|error| {
             // Schema 1 has another shape altogether and shall be named as what it is.
             if matches!(content_type, MediaType::DockerSchema1) {
@@ -248,34 +251,142 @@ impl Document {
     }
 }
 
-/// Refuses a document that names one field twice: readers disagree on which one counts.
-struct UniqueKeys;
+/// Which part of a document has its fields checked by [`Spelled`].
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Document,
+    Descriptors,
+    Descriptor,
+    Platform,
+}
 
-impl<'de> Deserialize<'de> for UniqueKeys {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = UniqueKeys;
+impl Part {
+    /// The fields that decide something, as they are spelled.
+    const fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Document => &[
+                "schemaVersion",
+                "mediaType",
+                "config",
+                "layers",
+                "blobs",
+                "manifests",
+                "subject",
+                "artifactType",
+                "annotations",
+                "fsLayers",
+            ],
+            Self::Descriptors => &[],
+            Self::Descriptor => &[
+                "mediaType",
+                "digest",
+                "size",
+                "urls",
+                "annotations",
+                "platform",
+                "artifactType",
+            ],
+            Self::Platform => &["os", "architecture", "variant", "os.version"],
+        }
+    }
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
+    /// What stands under a field, where its own fields decide something too.
+    fn below(self, field: &str) -> Option<Self> {
+        match (self, field) {
+            (Self::Document, "manifests" | "layers" | "blobs") => Some(Self::Descriptors),
+            (Self::Document, "config" | "subject") => Some(Self::Descriptor),
+            (Self::Descriptor, "platform") => Some(Self::Platform),
+            (Self::Document | Self::Descriptors | Self::Descriptor | Self::Platform, _) => None,
+        }
+    }
+}
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
-                let mut seen = BTreeSet::new();
-                while let Some(key) = map.next_key::<String>()? {
-                    map.next_value::<IgnoredAny>()?;
-                    // Readers that fold case (Go's) would see one field where others see two.
-                    if !seen.insert(key.to_lowercase()) {
-                        return Err(serde::de::Error::custom(format_args!(
-                            "the field `{key}` stands there twice"
-                        )));
-                    }
-                }
-                Ok(UniqueKeys)
+/// A name as readers that fold case compare it: Go's `encoding/json` takes `Digest` and `dige\u{17f}t`
+/// for `digest`, and the last of them counts.
+fn folded(name: &str) -> String {
+    // To upper case first: the long s has no other lower case than itself.
+    name.to_uppercase().to_lowercase()
+}
+
+/// Refuses a document of which readers would see different fields: one that names a field twice, or a
+/// field that decides something in another case. What is under annotations is nobody's field.
+struct Spelled(Part);
+
+impl<'de> DeserializeSeed<'de> for Spelled {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        match self.0 {
+            Part::Document => deserializer.deserialize_map(self),
+            Part::Descriptors | Part::Descriptor | Part::Platform => {
+                deserializer.deserialize_any(self)
             }
         }
-        deserializer.deserialize_map(Keys)
+    }
+}
+
+impl<'de> Visitor<'de> for Spelled {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    // What has no fields is read, or refused, by whoever reads the value.
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Self(Part::Descriptor))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let refused = |what| {
+                Err(serde::de::Error::custom(format_args!(
+                    "the field `{key}` {what}"
+                )))
+            };
+            match self.0.below(&key) {
+                Some(part) => map.next_value_seed(Self(part))?,
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            let fold = folded(&key);
+            // These are ASCII, so that nothing else folds to them.
+            let mut known = self.0.fields().iter();
+            if known.any(|field| **field != key && fold.eq_ignore_ascii_case(field)) {
+                return refused("is spelled in another case");
+            }
+            if !seen.insert(fold) {
+                return refused("stands there twice");
+            }
+        }
+        Ok(())
     }
 }
 

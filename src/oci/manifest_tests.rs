@@ -142,3 +142,40 @@ proptest! {
         drop(Manifest::parse(Bytes::from(bytes), &MediaType::OciIndex));
     }
 }
+
+#[test]
+fn what_readers_that_fold_case_would_see_otherwise_is_refused() {
+    let entry = |fields: &str| format!(r#"{{"manifests":[{{{fields}}}]}}"#);
+    let good = descriptor(OCI, "good");
+    let good = good.trim_start_matches('{').trim_end_matches('}');
+    let evil = Digest::sha256(b"evil");
+    assert!(parse(&entry(good), INDEX).is_ok());
+    for bad in [
+        format!(r#"{good},"Digest":"{evil}""#),
+        format!(r#"{good},"dige\u017ft":"{evil}""#),
+        format!(r#"{good},"digeſt":"{evil}""#),
+        format!(r#"{good},"MediaType":"{INDEX}""#),
+        format!(r#"{good},"Platform":{{"os":"linux","architecture":"amd64"}}"#),
+        format!(
+            r#"{good},"platform":{{"os":"linux","architecture":"s390x","Architecture":"amd64"}}"#
+        ),
+        format!(r#"{good},"platform":{{"OS":"linux","architecture":"amd64"}}"#),
+    ] {
+        assert!(parse(&entry(&bad), INDEX).is_err(), "{bad}");
+    }
+    let list = format!(r#"{{"manifests":[{{{good}}}],"manifeſts":[]}}"#);
+    assert!(parse(&list, INDEX).is_err());
+    let layer = image().replace(
+        "\"layers\":[{",
+        &format!("\"layers\":[{{\"DIGEST\":\"{evil}\","),
+    );
+    assert!(parse(&layer, OCI).is_err());
+    // Names that nobody folds, and fields that nobody knows.
+    for fine in [
+        format!(r#"{good},"annotations":{{"Digest":"x","digest":"y"}}"#),
+        format!(r#"{good},"odd":{{"a":1,"A":2}}"#),
+        format!(r#"{good},"platform":null"#),
+    ] {
+        assert!(parse(&entry(&fine), INDEX).is_ok(), "{fine}");
+    }
+}

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::descriptor::or_empty;
-use super::{Descriptor, Error, Reason};
+use super::{Descriptor, Digest, Error, Reason};
 
 /// The platform an image runs on (OCI image specification 1.1, image-index.md, `platform`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
@@ -34,29 +34,42 @@ impl Platform {
 
     /// Whether both name the same platform; `arm64` and `arm64/v8` are one.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.os == other.os
-            && self.architecture == other.architecture
+        os(&self.os) == os(&other.os)
+            && architecture(&self.architecture) == architecture(&other.architecture)
             && self.os_version == other.os_version
             && variant(&self.architecture, &self.variant)
                 == variant(&other.architecture, &other.variant)
     }
 }
 
-/// The variant that is meant: v8 is the only, unwritten variant of arm64.
-fn variant<'a>(architecture: &str, variant: &'a str) -> &'a str {
-    match (architecture, variant) {
-        ("arm64", "v8" | "8") => "",
-        (_, other) => other,
+/// The variant that is meant, as containerd reads it: v8 is the only, unwritten variant of arm64, v1
+/// that of amd64, and an arm without one is v7.
+fn variant(of: &str, text: &str) -> String {
+    let text = text.to_ascii_lowercase();
+    match (&*architecture(of), &*text) {
+        ("arm64", "v8" | "8") | ("amd64", "v1") => String::new(),
+        ("arm", "" | "7") => "v7".to_owned(),
+        ("arm", "5" | "6" | "8") => format!("v{text}"),
+        _ => text,
     }
 }
 
-/// What people type for an architecture, in the specification's words.
-fn architecture(text: &str) -> &str {
-    match text {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        "i386" | "i686" => "386",
-        other => other,
+/// The operating system that is meant, as containerd reads it.
+fn os(text: &str) -> String {
+    match text.to_ascii_lowercase().as_str() {
+        "macos" => "darwin".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// The architecture that is meant, in the specification's words: people type others, and containerd
+/// runs an entry of an index that is written with them.
+fn architecture(text: &str) -> String {
+    match text.to_ascii_lowercase().as_str() {
+        "x86_64" | "x86-64" => "amd64".to_owned(),
+        "aarch64" => "arm64".to_owned(),
+        "i386" | "i686" => "386".to_owned(),
+        other => other.to_owned(),
     }
 }
 
@@ -96,7 +109,7 @@ impl FromStr for Platform {
         };
         Ok(Self {
             os: os.to_owned(),
-            architecture: architecture(arch).to_owned(),
+            architecture: architecture(arch),
             variant: variant.to_owned(),
             os_version: String::new(),
         })
@@ -154,7 +167,7 @@ impl PlatformSelection {
                 for variant in open(variants) {
                     wanted.push(Wanted {
                         os: os.clone(),
-                        architecture: arch.as_deref().map(architecture).map(str::to_owned),
+                        architecture: arch.as_deref().map(architecture),
                         variant,
                     });
                 }
@@ -199,7 +212,7 @@ impl PlatformSelection {
         let mut found = 0_usize;
         let mut chosen: Vec<(usize, &Descriptor)> = Vec::new();
         for (position, entry) in entries.iter().enumerate() {
-            let keep = match (&entry.platform, entry.attests()) {
+            let keep = match (&entry.platform, attestation(entry)) {
                 (_, Some(_)) => false,
                 (None, None) => true,
                 (Some(platform), None) => {
@@ -218,7 +231,7 @@ impl PlatformSelection {
         }
         let mut positions: Vec<usize> = chosen.iter().map(|(position, _)| *position).collect();
         positions.extend(entries.iter().enumerate().filter_map(|(position, entry)| {
-            let subject = entry.attests()?;
+            let subject = attestation(entry)?;
             chosen
                 .iter()
                 .any(|(_, kept)| kept.digest == subject)
@@ -229,18 +242,33 @@ impl PlatformSelection {
     }
 }
 
+/// The digest of what an attestation manifest speaks of. An entry with a platform is the image of that
+/// platform, and none: an annotation must not bring it along with another.
+fn attestation(entry: &Descriptor) -> Option<Digest> {
+    let is_image = entry
+        .platform
+        .as_ref()
+        .is_some_and(|platform| !platform.is_unknown());
+    if is_image { None } else { entry.attests() }
+}
+
 impl Wanted {
     /// Whether `platform` is it; a part that the platform leaves empty fits.
     fn is(&self, platform: &Platform) -> bool {
-        let fits =
-            |want: Option<&String>, is: &str| want.is_none_or(|want| is.is_empty() || want == is);
+        let fits = |want: Option<&String>, is: &str, meant: fn(&str) -> String| {
+            want.is_none_or(|want| is.is_empty() || meant(want) == meant(is))
+        };
         let variants = self.variant.as_deref().is_none_or(|want| {
             variant(&platform.architecture, want)
                 == variant(&platform.architecture, &platform.variant)
         });
         !platform.is_unknown()
-            && fits(self.os.as_ref(), &platform.os)
-            && fits(self.architecture.as_ref(), &platform.architecture)
+            && fits(self.os.as_ref(), &platform.os, os)
+            && fits(
+                self.architecture.as_ref(),
+                &platform.architecture,
+                architecture,
+            )
             && variants
     }
 }
@@ -294,6 +322,39 @@ mod tests {
         ] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_platform_is_told_as_those_tell_it_who_run_images() {
+        let read = |text: &str| serde_json::from_str::<Platform>(text).unwrap();
+        let amd = PlatformSelection::of_platforms(&[platform("linux/amd64")]);
+        for text in [
+            r#"{"os":"linux","architecture":"x86_64"}"#,
+            r#"{"os":"Linux","architecture":"AMD64"}"#,
+            r#"{"os":"linux","architecture":"x86-64","variant":"v1"}"#,
+        ] {
+            assert!(amd.includes(&read(text)), "{text}");
+            assert!(read(text).is_same(&platform("linux/amd64")), "{text}");
+        }
+        let arm = PlatformSelection::of_platforms(&[platform("linux/arm/v7")]);
+        assert!(arm.includes(&platform("linux/arm")));
+        assert!(arm.includes(&read(
+            r#"{"os":"linux","architecture":"arm","variant":"7"}"#
+        )));
+        assert!(!arm.includes(&platform("linux/arm/v6")));
+    }
+
+    #[test]
+    fn an_annotation_brings_no_image_of_another_platform_along() {
+        let (amd, evil) = (Digest::sha256(b"amd"), Digest::sha256(b"evil"));
+        let text = format!(
+            r#"[{{"mediaType":"a/b","size":1,"digest":"{amd}","platform":{{"os":"linux","architecture":"amd64"}}}},
+                {{"mediaType":"a/b","size":1,"digest":"{evil}","platform":{{"os":"linux","architecture":"s390x"}},
+                  "annotations":{{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":"{amd}"}}}}]"#
+        );
+        let entries: Vec<Descriptor> = serde_json::from_str(&text).unwrap();
+        let wanted = PlatformSelection::of_platforms(&[platform("linux/amd64")]);
+        assert_eq!(wanted.choose(&entries), Some(vec![0]));
     }
 
     #[test]

@@ -258,11 +258,13 @@ pub fn carried(list: impl io::BufRead) -> io::Result<Vec<Skipped>> {
 /// When it cannot be read.
 pub fn rejected(list: impl io::BufRead) -> io::Result<BTreeSet<usize>> {
     let mut marked = BTreeSet::new();
-    let mut is_marked = false;
+    let (mut is_ours, mut is_marked) = (false, false);
     for (number, line) in list.lines().enumerate() {
         let line = line?;
-        if number == 0 && !line.trim_start_matches('\u{feff}').starts_with(HEADER) {
-            break;
+        // Lists may have been put together; what follows the header of ours is marked by us.
+        is_ours |= line.trim_start_matches('\u{feff}').starts_with(HEADER);
+        if !is_ours {
+            continue;
         }
         match line.strip_prefix("# ") {
             // Outcome, stage, side, kind: what follows them is the reason, in others' words.

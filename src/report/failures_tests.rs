@@ -314,6 +314,11 @@ fn what_a_validation_rejected_is_known_again() {
     );
     let marked: Vec<usize> = rejected(list.as_bytes()).unwrap().into_iter().collect();
     assert_eq!(marked, [4, 9, 11]);
+    let joined: Vec<usize> = rejected(format!("b.io/x:1\n{list}").as_bytes())
+        .unwrap()
+        .into_iter()
+        .collect();
+    assert_eq!(joined, [5, 10, 12]);
     let foreign = list.replace("consign failed", "somebody's");
     assert!(rejected(foreign.as_bytes()).unwrap().is_empty());
 }

@@ -16,7 +16,10 @@ use crate::plan::{Course, Job, JobId, Plan};
 /// When `out` cannot be written.
 pub fn write_plan_text(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     for job in plan.jobs() {
-        write!(out, "{}: {} -> {}", job.line, job.source, job.destination)?;
+        write!(out, "{}: {}", job.line, job.source)?;
+        if !job.is_in_place() {
+            write!(out, " -> {}", job.destination)?;
+        }
         match job.course {
             Course::Run => {}
             Course::Duplicate { of } => {
@@ -35,18 +38,23 @@ pub fn write_plan_text(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         }
         writeln!(out)?;
     }
+    let stays = plan.jobs().iter().all(Job::is_in_place);
     writeln!(
         out,
-        "\n{}: {} to mirror, {}, {} wanted by different sources",
+        "\n{}: {} to {}, {}, {} wanted by different sources",
         counted(plan.jobs().len(), "line"),
         plan.distinct().count(),
+        if stays { "look at" } else { "mirror" },
         counted(plan.duplicates().count(), "duplicate"),
         counted(plan.contests().len(), "destination"),
     )?;
-    for (word, registries) in [
-        ("from", plan.source_registries()),
-        ("to", plan.destination_registries()),
-    ] {
+    let (from, to) = (plan.source_registries(), plan.destination_registries());
+    let sides = if stays {
+        vec![("at", to)]
+    } else {
+        vec![("from", from), ("to", to)]
+    };
+    for (word, registries) in sides {
         for (registry, count) in registries {
             writeln!(out, "{word} {registry}: {}", counted(count, "image"))?;
         }

@@ -25,10 +25,9 @@ impl Gate {
 
     /// Whether the policy refuses `image` whoever signed it, or asks for what is not there yet.
     pub(super) fn refuse(&self, image: &Reference) -> Result<(), Box<Outcome>> {
-        let (scope, requirements) = self.policy.requirements(image);
         let failure =
             |kind, cause: &str| Failure::because(Stage::Verify, Some(Side::Source), kind, cause);
-        for requirement in requirements {
+        for (scope, requirement) in self.requirements(image) {
             match requirement {
                 Requirement::InsecureAcceptAnything | Requirement::SigstoreSigned(_) => {}
                 Requirement::Reject => {
@@ -50,18 +49,24 @@ impl Gate {
         Ok(())
     }
 
+    /// All that is asked of `image`, each with its scope.
+    fn requirements(&self, image: &Reference) -> Vec<(String, &Requirement)> {
+        let readings = self.policy.readings(image).into_iter();
+        readings
+            .flat_map(|(scope, list)| list.iter().map(move |one| (scope.clone(), one)))
+            .collect()
+    }
+
     /// What the policy demands of signatures of `image`: all of it must be met. A key that cannot be used
     /// ends the line before anything is asked.
     pub(super) fn demands(&self, image: &Reference) -> Result<Vec<Demand>, Box<Outcome>> {
-        let (_, requirements) = self.policy.requirements(image);
-        let signed = requirements
-            .iter()
-            .filter_map(|requirement| match requirement {
-                Requirement::SigstoreSigned(signed) => Some(signed),
-                Requirement::InsecureAcceptAnything
-                | Requirement::Reject
-                | Requirement::Unsupported(_) => None,
-            });
+        let requirements = self.requirements(image).into_iter();
+        let signed = requirements.filter_map(|(_, requirement)| match requirement {
+            Requirement::SigstoreSigned(signed) => Some(signed),
+            Requirement::InsecureAcceptAnything
+            | Requirement::Reject
+            | Requirement::Unsupported(_) => None,
+        });
         signed
             .map(|signed| {
                 let demand = self.demand(signed);

@@ -62,7 +62,7 @@ impl Mirror {
         self
     }
 
-    /// Judges the source of `job`; gives the digest that was judged, which alone may be copied, and the
+    /// Judges the source of `job`, those platforms of it that are copied; gives the digest that was judged, which alone may be copied, and the
     /// validation. Nothing is asked where nothing is required.
     async fn judge(
         &self,
@@ -187,7 +187,13 @@ impl Work for Mirror {
         if let Some(platforms) = &job.settings.platforms {
             options.selection = platforms.clone();
         }
-        let judged = match Box::pin(self.judge(job, &options.selection, watch)).await {
+        // A line without a tag keeps its digest, so all of it is copied, whatever is selected.
+        let whole = PlatformSelection::all();
+        let copied = match &job.destination.tag {
+            Some(_) => &options.selection,
+            None => &whole,
+        };
+        let judged = match Box::pin(self.judge(job, copied, watch)).await {
             Ok(judged) => judged,
             Err(outcome) => return *outcome,
         };

@@ -43,11 +43,22 @@ impl Validate {
 
 impl Work for Validate {
     async fn preflight(&self, registry: &Registry) -> Result<(), Failure> {
-        ask::reach(self.attached.client(), registry).await
+        // What a registry does not let be asked is not known, before the first image as after it.
+        ask::reach(self.attached.client(), registry)
+            .await
+            .map_err(|failure| Failure {
+                stage: Stage::Verify,
+                ..failure
+            })
     }
 
     async fn digest(&self, job: &Job) -> Result<Digest, Failure> {
         ask::digest(self.attached.client(), &job.source).await
+    }
+
+    fn out_of_time(&self, failure: Failure) -> Outcome {
+        // Nobody has seen what it would have found.
+        Outcome::Undetermined(failure, None)
     }
 
     async fn run(&self, job: &Job, pace: &Pace, note: &(dyn Fn(Note) + Send + Sync)) -> Outcome {

@@ -35,6 +35,9 @@ const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.dev.sigstore.bundle+json;version=0.3",
 ];
 
+/// The old spelling without its parameter, which a [`crate::oci::MediaType`] does not keep.
+const UNVERSIONED: &str = "application/vnd.dev.sigstore.bundle+json";
+
 /// The type of the one payload that is understood.
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 
@@ -136,9 +139,10 @@ struct WrittenSignature {
 }
 
 impl Bundle {
-    /// Whether a media type is a bundle's (v0.1 to v0.3, both spellings).
+    /// Whether a media type is a bundle's (v0.1 to v0.3, both spellings); that of a layer has lost its
+    /// version, and [`Bundle::parse`] sees which it is.
     pub fn is_media_type(media_type: &str) -> bool {
-        MEDIA_TYPES.contains(&media_type)
+        media_type == UNVERSIONED || MEDIA_TYPES.contains(&media_type)
     }
 
     /// Reads a bundle; it may turn out to be of a kind that [`Bundle::verify`] refuses by name.
@@ -153,7 +157,7 @@ impl Bundle {
         }
         let document: Document<'_> =
             serde_json::from_slice(bytes).map_err(|error| json::form(&error))?;
-        if !Self::is_media_type(&document.media_type) {
+        if !MEDIA_TYPES.contains(&document.media_type.as_str()) {
             let media_type = cleaned(&document.media_type, 100);
             return refused(&format!("`{media_type}` is no bundle that is known"));
         }

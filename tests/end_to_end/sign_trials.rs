@@ -1,5 +1,6 @@
 //! Signing: what is written, what is kept, and what nobody loses.
 
+mod promise;
 mod real;
 mod refused;
 mod scripted;
@@ -21,6 +22,7 @@ use crate::registry::Pushed;
 
 pub(crate) fn trials() -> Vec<Trial> {
     [
+        promise::trials(),
         scripted::trials(),
         refused::trials(),
         writers::trials(),

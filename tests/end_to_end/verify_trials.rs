@@ -7,6 +7,7 @@ mod choice;
 mod identity;
 mod negative;
 mod places;
+mod runs;
 mod trouble;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         identity::trials(),
         negative::trials(),
         places::trials(),
+        runs::trials(),
         trouble::trials(),
     ]
     .into_iter()

@@ -121,12 +121,18 @@ fn media_types_are_told_apart() {
     for bad in [
         "",
         "application/json",
-        "application/vnd.dev.sigstore.bundle+json",
         "application/vnd.dev.sigstore.bundle.v0.4+json",
         "application/vnd.dev.sigstore.bundle+json;version=0.4",
     ] {
         assert!(!Bundle::is_media_type(bad), "{bad}");
     }
+    // A layer's type has lost its parameter; the bundle itself must say its version.
+    let versioned = "application/vnd.dev.sigstore.bundle+json;version=0.2";
+    let layer = crate::oci::MediaType::parse(versioned);
+    assert!(Bundle::is_media_type(layer.as_str()));
+    let v03 = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let other = text("p256.cosign3.bundle.json").replace(v03, layer.as_str());
+    assert!(Bundle::parse(other.as_bytes()).is_err());
 }
 
 /// A change of a good bundle, and what is said of it.

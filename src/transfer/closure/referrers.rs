@@ -66,17 +66,21 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// All referrers of `subject`, each once. The first to ask a registry asks alone: where it has no API,
-    /// the others need not ask.
+    /// All referrers of `subject`, each once. The first to ask of a repository asks alone: where there is no
+    /// API, the others need not ask.
     pub(super) async fn list(&self, side: Side, subject: Digest) -> Result<Vec<Referrer>, Error> {
         let mut first = None;
-        let registry = self.repository(side).registry();
+        let repository = self.repository(side);
         let waiting = |begins| self.image.watch.pace.waiting(begins);
         let ask = async || {
             first = Some(self.list_now(side, subject).await?);
             Ok(())
         };
-        self.image.engine.asked.run(registry, waiting, ask).await?;
+        self.image
+            .engine
+            .asked
+            .run(repository, waiting, ask)
+            .await?;
         let mut listed = match first {
             Some(listed) => listed,
             None => self.list_now(side, subject).await?,
