@@ -222,7 +222,7 @@ pub struct Engine {
     present: Flight<(Repository, Thing, Digest), ()>,
     /// What was found attached, and was dealt with.
     closures: Flight<Place, Arc<closure::Found>>,
-    /// Registries that were asked for referrers, so that one without the API is asked once.
+    /// Repositories that were asked for referrers, so that one without the API is asked once.
     asked: Flight<Repository, ()>,
     /// Bounds how many manifests with blobs are held at once, by all jobs together; for each source
     /// registry alone, so that one that is throttled holds up no other.
