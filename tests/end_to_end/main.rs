@@ -24,6 +24,7 @@ mod registry;
 mod registry_trials;
 mod serve_trials;
 mod sign_trials;
+mod signatures;
 mod verify_trials;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         faults::trials(),
         generate_key_trials::trials(),
         sign_trials::trials(),
+        signatures::trials(),
         verify_trials::trials(),
         real::trials(),
     ];
