@@ -25,6 +25,11 @@ pub(super) fn trials() -> Vec<Trial> {
             scopes,
         ),
         on_both(
+            "a_policy_and_a_key_must_both_be_met",
+            (Kind::Logged, &[]),
+            with_key,
+        ),
+        on_both(
             "the_policy_of_the_user_is_found",
             (Kind::Logged, &[]),
             of_the_user,
@@ -36,11 +41,11 @@ pub(super) fn trials() -> Vec<Trial> {
 }
 
 /// Images whose signatures name the tag, the repository alone, another repository; one that is signed
-/// in its index alone, one that somebody else signed, one that nobody signed.
+/// in its index alone, one that somebody else signed, one that has a bundle alone, one that nobody signed.
 async fn images(stand: &Stand, registry: &Registry) -> Vec<Made> {
     let mut images = Vec::new();
     for name in [
-        "tagged", "bare", "moved", "digest", "index", "theirs", "none",
+        "tagged", "bare", "moved", "digest", "index", "theirs", "bundled", "none",
     ] {
         let image = stand.image(registry, &format!("apps/{name}:1"), TWO).await;
         stand.place.write("one.txt", image.by_tag());
@@ -51,6 +56,8 @@ async fn images(stand: &Stand, registry: &Registry) -> Vec<Made> {
             "digest" => Some(sign(OURS, "--sign-identity {repository}@{digest}")),
             "index" => Some(sign(OURS, "--subjects index")),
             "theirs" => Some(sign(OTHER, "")),
+            // podman and skopeo look at tags alone.
+            "bundled" => Some(sign(OURS, "--signature-format bundle")),
             _ => None,
         };
         if let Some(sign) = sign {
@@ -271,6 +278,46 @@ async fn of_the_user(tools: Tools, kind: Kind) {
     );
     stand
         .run(&format!("{mirror} --policy open.json"))
+        .await
+        .with(0);
+}
+
+async fn with_key(tools: Tools, kind: Kind) {
+    let registry = Registry::start(&tools, kind, "registry").await;
+    let destination = Registry::start(&tools, kind, "destination").await;
+    let stand = Stand::new(tools);
+    let (host, to) = (registry.host(), destination.host());
+    let image = stand.image(&registry, "apps/web:1", TWO).await;
+    stand.list(std::slice::from_ref(&image));
+    let sign = format!("sign -f list.txt --registry {host} --key");
+    stand
+        .run(&format!("{sign} {}", OURS.private()))
+        .await
+        .with(0);
+    let asks = |key: Key| policy(&host, &signed_by(&key.public())).to_string();
+    stand.place.write("ours.json", asks(OURS));
+    stand.place.write("other.json", asks(OTHER));
+    for (policy, key, code) in [
+        ("ours.json", OTHER, 3),
+        ("other.json", OURS, 3),
+        ("ours.json", OURS, 0),
+    ] {
+        let mirror = format!("mirror -f list.txt -s {host} -d {to} --policy {policy}");
+        let ended = stand
+            .run(&format!("{mirror} --verify-key {}", key.public()))
+            .await;
+        assert_eq!(ended.code(), Some(code), "{ended}");
+        let is_there = stand.get((&to, "apps/web"), "1").await.is_some();
+        assert_eq!(is_there, code == 0, "{ended}");
+    }
+    // With both signatures, both are met.
+    stand
+        .run(&format!("{sign} {}", OTHER.private()))
+        .await
+        .with(0);
+    let both = format!("mirror -f list.txt -s {host} -d {to} --policy other.json --verify-key");
+    stand
+        .run(&format!("{both} {}", OURS.public()))
         .await
         .with(0);
 }
