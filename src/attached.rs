@@ -97,6 +97,9 @@ pub enum Error {
     /// Others overwrite what was written, again and again.
     #[error("`{0}` is being overwritten by somebody else")]
     Contended(String),
+    /// The registry says that it is not there when it is to be deleted, and serves it.
+    #[error("`{0}` is not deleted: the registry says that it is not there, and serves it")]
+    Undeleted(String),
     /// The lock between processes cannot be had; says why.
     #[error("{0}")]
     Lock(String),

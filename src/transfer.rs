@@ -73,7 +73,8 @@ pub enum Overwrite {
 /// is an index that was made anew, at each of its manifests that are copied, and at each referrer,
 /// four levels deep; at what stands under a tag by tags alone. At the destination the layers of
 /// `.sig` and `.att` are joined, so that a signature which a site added is never lost; referrers are
-/// listed beside those it has; and any other tag is treated as the tag of the image is.
+/// listed beside those it has; and any other tag is treated as the tag of the image is. A line that names such
+/// a tag itself is treated so too: what it brings is joined with what stands there.
 ///
 /// # Cost
 ///
@@ -161,7 +162,8 @@ pub struct Ready {
     /// The manifest of that digest.
     pub root: Manifest,
     /// Which entries of an index were brought, by digest; `None` for all of them. An index of which a
-    /// part was selected and which kept its digest names others too, that may not be there.
+    /// part was selected and which kept its digest names others too, that may not be there. One that
+    /// was joined with what the destination had is there as a whole.
     pub only: Option<Vec<Digest>>,
 }
 
@@ -338,7 +340,12 @@ impl Engine {
             closure.bring().await?;
         }
         let signing = match finish {
-            Some(finish) => Some(self.finish(&walk, &there, finish).await?),
+            Some(finish) => {
+                // What is joined with was there before: all that the index names is.
+                let merges = options.index == IndexMode::Merge;
+                let only = there.only.clone().filter(|_| !merges);
+                Some(self.finish(&walk, (&there, only), finish).await?)
+            }
             None => None,
         };
         if let Some(closure) = &closure {
@@ -368,7 +375,7 @@ impl Engine {
     async fn finish(
         &self,
         walk: &walk::Walk<'_>,
-        there: &There,
+        (there, only): (&There, Option<Vec<Digest>>),
         finish: Finish<'_>,
     ) -> Result<Signing, Error> {
         walk.push_root().await?;
@@ -397,7 +404,7 @@ impl Engine {
         let ready = Ready {
             image: image.clone(),
             root,
-            only: there.only.clone(),
+            only,
         };
         let signed = finish(ready).await;
         signed.map_err(|failure| error(Stage::Sign, Cause::Finish(failure)))

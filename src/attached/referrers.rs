@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use serde_json::value::RawValue;
 
 use crate::oci::{
-    self, Descriptor, Digest, Identifier, Manifest, Pinned, Reason, Tag, entries_of,
-    referrer_entry, with_referrers, without_referrers,
+    self, Descriptor, Digest, Identifier, Index, Manifest, Pinned, Reason, Repository, Tag,
+    entries_of, referrer_entry, with_referrers, without_referrers,
 };
-use crate::registry::{Access, Listing, REFERRERS_MAX};
+use crate::registry::{Access, Deleted, Listing, REFERRERS_MAX};
 
 use super::{Attached, Edit, Error, Referrer, TagKind, Tags, Updated};
 
@@ -17,8 +17,8 @@ impl Attached {
     /// The referrers of `subject`: of the API where there is one, joined with the fallback tag, which
     /// is read unless `tags` says that it is not there. Never filtered.
     ///
-    /// Each manifest once, those of the API first. A fallback tag that names something that is no index is
-    /// somebody else's tag and has no referrers.
+    /// Each manifest once, those of the API first. A fallback tag that names something that is no index, or
+    /// the subject itself, is somebody else's tag and has no referrers.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl Attached {
         let Some(manifest) = found else {
             return Ok(Vec::new());
         };
-        let Some(index) = manifest.as_index() else {
+        let Some(index) = list_in(&manifest, &subject.digest) else {
             let tag = TagKind::Referrers.of(&subject.digest);
             tracing::warn!(repository = %subject.repository, %tag, "it is no list of referrers");
             return Ok(Vec::new());
@@ -152,7 +152,7 @@ impl Attached {
         let entries: Vec<&RawValue> = entries.iter().map(|entry| &**entry).collect();
         let tag = TagKind::Referrers.of(&subject.digest);
         let edit = |standing: Option<&Manifest>| {
-            check_list(standing, &tag)?;
+            check_list(standing, &tag, &subject.digest)?;
             let list = with_referrers(standing, &entries)?;
             Ok(changed(standing, list))
         };
@@ -189,9 +189,32 @@ impl Attached {
             Err(error) => return Err(error),
         }
         for digest in digests {
-            self.client().delete_manifest(repository, digest).await?;
+            self.delete(repository, digest).await?;
         }
         Ok(())
+    }
+}
+
+impl Attached {
+    /// Deletes a manifest. A registry that does not know how may say that it is not there: then it is
+    /// asked.
+    pub(super) async fn delete(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        let client = self.client();
+        match client.delete_manifest(repository, digest).await? {
+            Deleted::Gone => Ok(()),
+            Deleted::WasNotThere => {
+                let identifier = Identifier::Digest(*digest);
+                let access = Access::PullPush;
+                match client.resolve(repository, &identifier, access).await? {
+                    None => Ok(()),
+                    Some(_) => Err(Error::Undeleted(format!("{repository}@{digest}"))),
+                }
+            }
+        }
     }
 }
 
@@ -234,9 +257,16 @@ fn unlist(
     }))
 }
 
-/// Refuses to replace what is no list of referrers.
-fn check_list(standing: Option<&Manifest>, tag: &Tag) -> Result<(), oci::Error> {
-    if standing.is_none_or(|standing| standing.as_index().is_some()) {
+/// The list of the referrers of `subject` that `manifest` is. Some give an image a tag of its own digest: an
+/// index under such a tag names its platforms, and no referrers.
+fn list_in<'a>(manifest: &'a Manifest, subject: &Digest) -> Option<&'a Index> {
+    let is_subject = subject.of_same_kind(manifest.raw()) == *subject;
+    manifest.as_index().filter(|_| !is_subject)
+}
+
+/// Refuses to replace what is no list of referrers of `subject`.
+fn check_list(standing: Option<&Manifest>, tag: &Tag, subject: &Digest) -> Result<(), oci::Error> {
+    if standing.is_none_or(|standing| list_in(standing, subject).is_some()) {
         return Ok(());
     }
     Err(oci::Error::new(

@@ -49,17 +49,24 @@ impl TagKind {
 
     /// Whether a tag of this name is of any kind.
     fn is_any(text: &str) -> bool {
-        let Some((algorithm, rest)) = text.split_once('-') else {
-            return false;
-        };
-        let Some((digits, suffix)) = rest.split_at_checked(DIGITS) else {
-            return false;
-        };
-        matches!(algorithm, "sha256" | "sha512")
-            && digits
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-            && matches!(suffix, "" | ".sig" | ".att" | ".sbom")
+        Self::of_name(text).is_some()
+    }
+
+    /// The kind that a tag of this name is of.
+    pub fn of_name(text: &str) -> Option<Self> {
+        let (algorithm, rest) = text.split_once('-')?;
+        let (digits, suffix) = rest.split_at_checked(DIGITS)?;
+        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if !matches!(algorithm, "sha256" | "sha512") || !digits.bytes().all(is_digit) {
+            return None;
+        }
+        let kinds = [
+            Self::Signature,
+            Self::Attestation,
+            Self::Sbom,
+            Self::Referrers,
+        ];
+        kinds.into_iter().find(|kind| kind.suffix() == suffix)
     }
 }
 
@@ -78,6 +85,11 @@ impl Tags {
     /// Whether the tag may be there: true also where the list could not be had.
     pub fn may_have(&self, kind: TagKind, subject: &Digest) -> bool {
         !self.is_listed || held(&self.names.0).contains(&kind.of(subject))
+    }
+
+    /// Whether the list of tags names the tag: false also where the list could not be had.
+    pub fn has(&self, kind: TagKind, subject: &Digest) -> bool {
+        self.is_listed && self.may_have(kind, subject)
     }
 
     /// Whether the repository may have any such tag at all.

@@ -37,7 +37,7 @@ impl Attached {
     ///
     /// # Errors
     ///
-    /// Those of `edit`, [`Error::Registry`], [`Error::Lock`], and [`Error::Contended`] where others
+    /// Those of `edit`, [`Error::Registry`], [`Error::Undeleted`], [`Error::Lock`], and [`Error::Contended`] where others
     /// came between five times.
     ///
     /// # Cancel safety
@@ -70,8 +70,7 @@ impl Attached {
             let is_written = match (&edit.manifest, &standing) {
                 (None, None) => return Ok(updated),
                 (None, Some(old)) => {
-                    let digest = old.digest();
-                    self.client().delete_manifest(repository, &digest).await?;
+                    self.delete(repository, &old.digest()).await?;
                     true
                 }
                 (Some(new), old) => {

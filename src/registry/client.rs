@@ -304,7 +304,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`ErrorKind`]; where deletion is switched off, one of which [`ErrorKind::is_unsupported`] holds and
+    /// As [`ErrorKind`]; where deletion is switched off, [`ErrorKind::Refused`] of which [`ErrorKind::is_unsupported`] holds and
     /// whose words say so. "Not there" is an answer.
     pub async fn delete_manifest(
         &self,
@@ -316,14 +316,20 @@ impl Client {
         let call = Call::new(repository.registry(), Method::DELETE, path, scope);
         let answer = match self.transport.send(call).await {
             Ok(answer) => answer,
-            Err(error) if matches!(error.kind, ErrorKind::NotFound(_)) => {
+            Err(error)
+                if matches!(error.kind, ErrorKind::NotFound(_)) && !error.kind.is_unsupported() =>
+            {
                 return Ok(Deleted::WasNotThere);
             }
             Err(mut error) => {
                 if error.kind.is_unsupported()
-                    && let ErrorKind::Refused(words) | ErrorKind::Server(words) = &mut error.kind
+                    && let ErrorKind::Refused(words)
+                    | ErrorKind::Server(words)
+                    | ErrorKind::NotFound(words) = &mut error.kind
                 {
+                    let mut words = words.clone();
                     words.message = "deletion is switched off at this registry".into();
+                    error.kind = ErrorKind::Refused(words);
                 }
                 return Err(error);
             }

@@ -96,6 +96,7 @@ impl Cause {
             Self::Attached(error) => match &**error {
                 attached::Error::Registry(error) => kind_of(&error.kind),
                 attached::Error::Document(_) | attached::Error::Limit(_) => Kind::Unsupported,
+                attached::Error::Undeleted(_) => Kind::Refused,
                 attached::Error::Contended(_) | attached::Error::Lock(_) => Kind::Conflict,
             },
             Self::Registry(error) => kind_of(&error.kind),

@@ -8,7 +8,7 @@
 mod class;
 mod prune;
 mod referrers;
-mod tags;
+pub(super) mod tags;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,7 +106,15 @@ impl<'a> Walk<'a> {
         root: &'a There,
     ) -> Result<Option<Self>, Error> {
         // In one and the same repository everything is attached where it shall be.
-        if options.closure == Closure::None || image.source == image.destination {
+        if options.closure == Closure::None {
+            return Ok(None);
+        }
+        if image.source == image.destination {
+            if options.closure == Closure::WithoutSignatures {
+                (image.watch.note)(Note::remark(
+                    "source and destination are one repository, so its signatures stay",
+                ));
+            }
             return Ok(None);
         }
         let _work = image.watch.pace.work();

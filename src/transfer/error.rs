@@ -117,9 +117,9 @@ impl From<attached::Error> for Cause {
             attached::Error::Registry(error) => error.into(),
             attached::Error::Document(error) => error.into(),
             attached::Error::Limit(what) => Self::Limit(what),
-            attached::Error::Contended(_) | attached::Error::Lock(_) => {
-                Self::Attached(Box::new(error))
-            }
+            attached::Error::Contended(_)
+            | attached::Error::Undeleted(_)
+            | attached::Error::Lock(_) => Self::Attached(Box::new(error)),
         }
     }
 }
@@ -162,6 +162,7 @@ pub fn kind_of_attached(error: &attached::Error) -> Kind {
         attached::Error::Registry(error) => kind_of(&error.kind),
         attached::Error::Document(error) => kind_of_document(error),
         attached::Error::Limit(_) => Kind::Unsupported,
+        attached::Error::Undeleted(_) => Kind::Refused,
         attached::Error::Contended(_) | attached::Error::Lock(_) => Kind::Conflict,
     }
 }

@@ -9,13 +9,15 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use http::StatusCode;
 use tokio::sync::OnceCell;
 
+use crate::attached::Editor;
 use crate::event::{Note, Side, Stage, Tally};
 use crate::flight::Role;
 use crate::oci::{
-    Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, Pinned, Repository, View,
+    Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, Pinned, Repository, Tag, View,
 };
 use crate::registry::{self, Access, Begun, ErrorKind, Expected, RelayError, Weight};
 
+use super::closure::tags::joining;
 use super::error::{Cause, Error, Subject};
 use super::{Before, Engine, Thing, Wanted, Watch};
 
@@ -166,11 +168,47 @@ impl<'a> Walk<'a> {
     /// Sets the root under `identifier`: the last that is written.
     pub(super) async fn set_root(&self, identifier: &Identifier) -> Result<(), Error> {
         let Some(root) = self.root else { return Ok(()) };
-        if matches!(identifier, Identifier::Tag(_)) || !self.rooted.initialized() {
+        let joining = match identifier {
+            Identifier::Tag(tag) => joining(tag, &root.manifest).map(|edit| (tag, edit)),
+            Identifier::Digest(_) => None,
+        };
+        if let Some((tag, edit)) = joining {
+            self.push_root().await?;
+            self.join_root(root, tag, &edit).await?;
+        } else if matches!(identifier, Identifier::Tag(_)) || !self.rooted.initialized() {
             self.push(identifier, &root.manifest, root.parts()).await?;
         }
         // One manifest, even where it was written under its digest before.
         self.counts.pushed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sets the root under a tag that is named after another manifest, and that others write too: beside
+    /// what stands there.
+    async fn join_root(&self, root: &Wanted, tag: &Tag, edit: &Editor<'_>) -> Result<(), Error> {
+        let _work = self.watch.pace.work();
+        let is_joined = AtomicBool::new(false);
+        let edit = |there: Option<&Manifest>| {
+            let is_other = there.is_some_and(|there| there.digest() != root.manifest.digest());
+            is_joined.store(is_other, Ordering::Relaxed);
+            edit(there)
+        };
+        let updated = self.engine.attached.update(self.destination, tag, &edit);
+        updated.await.map_err(|error| Error {
+            side: Side::Destination,
+            stage: Stage::Transfer,
+            subject: Subject::Manifest(Box::new(Pinned {
+                repository: self.destination.clone(),
+                digest: root.manifest.digest(),
+            })),
+            cause: error.into(),
+        })?;
+        if is_joined.into_inner() {
+            (self.watch.note)(Note::remark(&format!(
+                "joined with what `{}:{tag}` has, which is more",
+                self.destination
+            )));
+        }
         Ok(())
     }
 

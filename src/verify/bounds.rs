@@ -65,6 +65,7 @@ pub(super) const fn kind_of_attached(error: &attached::Error) -> Kind {
         attached::Error::Registry(error) => kind_of(&error.kind),
         attached::Error::Document(_) | attached::Error::Limit(_) => Kind::Unsupported,
         attached::Error::Contended(_) => Kind::Conflict,
+        attached::Error::Undeleted(_) => Kind::Refused,
         attached::Error::Lock(_) => Kind::Internal,
     }
 }

@@ -5,6 +5,8 @@
 
 #[path = "closure/cost.rs"]
 mod cost;
+#[path = "closure/lost.rs"]
+mod lost;
 #[path = "closure/stage.rs"]
 mod stage;
 #[path = "closure/strip.rs"]
@@ -22,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         cost::trials(),
         strip::trials(),
         trouble::trials(),
+        lost::trials(),
     ]
     .into_iter()
     .flatten()

@@ -116,7 +116,7 @@ fn annotations(manifest: &Manifest) -> BTreeMap<String, String> {
 }
 
 /// The layers that are signed payloads.
-fn payloads(manifest: &Manifest) -> impl Iterator<Item = &Descriptor> {
+pub(super) fn payloads(manifest: &Manifest) -> impl Iterator<Item = &Descriptor> {
     let layers = match manifest.view() {
         View::Image(image) => image.layers.as_slice(),
         View::Index(_) => &[],

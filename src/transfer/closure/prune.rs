@@ -3,12 +3,12 @@
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::attached::{Edit, TagKind, Updated, layers, relayered};
-use crate::event::Side;
-use crate::oci::{self, Descriptor, Digest, Manifest, View};
+use crate::event::{Note, Side};
+use crate::oci::{self, Descriptor, Digest, Manifest};
 use crate::sigstore::PublicKey;
 
-use super::class::{Class, is_layer_by, is_referrer_by};
-use super::{CHILDREN_AT_ONCE, Found, Ordering, Pass, Prune, Walk, layers_of};
+use super::class::{Class, is_layer_by, is_referrer_by, payloads};
+use super::{CHILDREN_AT_ONCE, Found, Ordering, Pass, Prune, Walk};
 use crate::transfer::error::Error;
 
 impl Walk<'_> {
@@ -61,18 +61,23 @@ impl Walk<'_> {
         let Some(there) = self.tagged(Side::Destination, subject, kind).await? else {
             return Ok(0);
         };
-        let own = self.own_layers(&there, subject).await?;
-        let count = layers_of(&there).saturating_sub(u64::try_from(own.len()).unwrap_or(u64::MAX));
-        if count == 0 && !own.is_empty() {
+        // Whatever else stands there goes by its digest, with all its tags: an image, for all one knows.
+        if payloads(&there).next().is_none() {
+            self.note(Note::remark(&format!(
+                "`{}:{}` holds no signatures, and is not removed",
+                self.image.destination,
+                kind.of(&subject)
+            )));
             return Ok(0);
         }
+        let own = self.own_layers(&there, subject).await?;
         // Only what was looked at goes; what somebody adds meanwhile stays.
-        let doomed = layers_of_image(&there);
-        let edit = |now: Option<&Manifest>| {
-            without(now, &there, |layer| {
-                doomed.contains(layer) && !own.contains(layer)
-            })
-        };
+        let mut doomed: Vec<Descriptor> = payloads(&there).cloned().collect();
+        doomed.retain(|layer| !own.contains(layer));
+        if doomed.is_empty() {
+            return Ok(0);
+        }
+        let edit = |now: Option<&Manifest>| without(now, |layer| doomed.contains(layer));
         let _work = self.image.watch.pace.work();
         let updated = self
             .attached()
@@ -82,7 +87,7 @@ impl Walk<'_> {
             Updated::Written => self.image.removed(),
             Updated::AsItWas => {}
         }
-        Ok(count)
+        Ok(u64::try_from(doomed.len()).unwrap_or(u64::MAX))
     }
 
     /// The layers of `manifest` that the key made which is kept.
@@ -97,10 +102,10 @@ impl Walk<'_> {
             return Ok(own);
         };
         let place = (self.client(), self.image.destination);
-        for layer in layers_of_image(manifest) {
-            let is_own = is_layer_by(key, place, &layer, &subject).await;
+        for layer in payloads(manifest) {
+            let is_own = is_layer_by(key, place, layer, &subject).await;
             if is_own.map_err(|error| self.error(Side::Destination, subject, error))? {
-                own.push(layer);
+                own.push(layer.clone());
             }
         }
         Ok(own)
@@ -153,18 +158,9 @@ impl Walk<'_> {
     }
 }
 
-fn layers_of_image(manifest: &Manifest) -> Vec<Descriptor> {
-    match manifest.view() {
-        View::Image(image) => image.layers.clone(),
-        View::Index(_) => Vec::new(),
-    }
-}
-
-/// What stands under the tag now, without the layers that are `doomed`; the tag goes with the last one,
-/// and what has no layers goes if it is still `there`.
+/// What stands under the tag now, without the layers that are `doomed`; the tag goes with the last one.
 fn without(
     now: Option<&Manifest>,
-    there: &Manifest,
     doomed: impl Fn(&Descriptor) -> bool,
 ) -> Result<Option<Edit>, oci::Error> {
     let Some(now) = now else { return Ok(None) };
@@ -173,16 +169,16 @@ fn without(
         manifest: None,
     };
     if !now.media_type().is_image() {
-        return Ok((now.digest() == there.digest()).then_some(gone));
+        return Ok(None);
     }
     let all = layers(now)?;
     let kept = all.iter().filter(|layer| !doomed(&layer.descriptor));
     let kept = kept.count();
-    if kept == 0 {
-        return Ok(Some(gone));
-    }
     if kept == all.len() {
         return Ok(None);
+    }
+    if kept == 0 {
+        return Ok(Some(gone));
     }
     let (manifest, config) = relayered(now, &|layer| !doomed(layer), &[])?;
     Ok(Some(Edit {

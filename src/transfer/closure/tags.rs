@@ -1,10 +1,11 @@
 //! cosign's tags: joined with what the destination has, so that nobody's signature is lost.
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use crate::attached::{Edit, Layer, TagKind, Updated, layers, relayered};
-use crate::event::Side;
-use crate::oci::{self, Digest, Identifier, Manifest, Reason};
+use crate::event::{Note, Side};
+use crate::oci::{self, Digest, Identifier, Manifest, Reason, Tag, entries_of, with_referrers};
 use crate::registry::{Access, ErrorKind, Resolved};
 
 use super::{Asks, Found, Next, TAGS, Walk, layers_of};
@@ -39,12 +40,10 @@ impl Compared {
             TagKind::Sbom | TagKind::Referrers => false,
         };
         // Docker's media type and OCI's have the same layers (COSIGN_DOCKER_MEDIA_TYPES).
-        let are_images = here.media_type().is_image() && there.media_type().is_image();
-        if !joins {
-            return Ok(Self::Apart);
-        }
-        if !are_images {
-            return Ok(Self::Unjoinable);
+        match (here.media_type().is_image(), there.media_type().is_image()) {
+            (true, true) if joins => {}
+            (false, true) if joins => return Ok(Self::Unjoinable),
+            (true | false, true | false) => return Ok(Self::Apart),
         }
         let (own, old) = (layers(here)?, layers(there)?);
         let missing = own.iter().filter(|layer| !has(&old, layer));
@@ -93,6 +92,40 @@ fn unjoinable(here: &Manifest) -> oci::Error {
     oci::Error::new("addition", &digest, Reason::Grammar(reason))
 }
 
+/// The change of what stands under `tag`, which a line names itself, that brings `here` and loses nothing;
+/// `None` in place of the whole where `tag` is a tag like any other.
+///
+/// # Errors
+///
+/// Where `here` cannot be joined with what stands there.
+pub(in crate::transfer) fn joining<'a>(
+    tag: &Tag,
+    here: &'a Manifest,
+) -> Option<impl Fn(Option<&Manifest>) -> Result<Option<Edit>, oci::Error> + Send + Sync + 'a> {
+    let kind = TagKind::of_name(tag.as_str())?;
+    let is_joined = match kind {
+        TagKind::Signature | TagKind::Attestation => true,
+        TagKind::Sbom => false,
+        // An image may have a tag of its own digest, which is no list.
+        TagKind::Referrers => here.as_index().is_some() && kind.of(&here.digest()) != *tag,
+    };
+    let edit = move |there: Option<&Manifest>| match (kind, there) {
+        (TagKind::Referrers, Some(there)) => {
+            let entries = entries_of(here)?;
+            let entries: Vec<&RawValue> = entries.iter().map(|(_, entry)| &**entry).collect();
+            let list = with_referrers(Some(there), &entries)?;
+            Ok((list.raw() != there.raw()).then(|| Edit {
+                blobs: Vec::new(),
+                manifest: Some(list),
+            }))
+        }
+        (TagKind::Signature | TagKind::Attestation | TagKind::Sbom | TagKind::Referrers, there) => {
+            Compared::of(kind, here, there)?.edit(here, OnExisting::Replace)
+        }
+    };
+    is_joined.then_some(edit)
+}
+
 /// Whether `layers` have `layer`: the same bytes, and the same said of them, as the signature is.
 fn has(layers: &[Layer<'_>], layer: &Layer<'_>) -> bool {
     layers.iter().any(|other| {
@@ -114,6 +147,13 @@ impl Walk<'_> {
             return Ok(());
         }
         let Some(here) = self.resolve(Side::Source, subject, kind).await? else {
+            if self.tags.has(kind, &subject) {
+                self.note(Note::remark(&format!(
+                    "the tag `{}:{}` is listed and is not there",
+                    self.image.source,
+                    kind.of(&subject)
+                )));
+            }
             return Ok(());
         };
         let next = Next {

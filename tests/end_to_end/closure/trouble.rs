@@ -8,7 +8,7 @@ use consign::event::{
 };
 use consign::oci::{Digest, PlatformSelection};
 use consign::pace::Pace;
-use consign::transfer::{Error, Finish, Options, Prune, Ready, Watch};
+use consign::transfer::{Error, Finish, IndexMode, Options, Prune, Ready, Watch};
 use futures::FutureExt as _;
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -19,7 +19,7 @@ use super::stage::{
 };
 use crate::faults::{descriptor, manifest_path, reference, said};
 use crate::harness::trial;
-use crate::registry::{Contents, Image, when};
+use crate::registry::{Contents, Image, index, when};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -36,6 +36,7 @@ pub(super) fn trials() -> Vec<Trial> {
         ),
         trial("closure::finish_comes_before_the_tag", finish),
         trial("closure::finish_sees_what_is_there", finish_sees),
+        trial("closure::finish_sees_all_of_what_is_joined", finish_merges),
         trial("closure::a_failed_finish_sets_no_tag", finish_fails),
         trial("closure::our_own_signatures_are_not_foreign", finish_counts),
     ]
@@ -341,6 +342,40 @@ async fn finish_sees() {
         assert_eq!(digests, [whole.amd.digest, whole.attested.digest]);
         assert_eq!(ready.only, Some(digests));
     }
+}
+
+/// Of an index that was joined with what was there: all of it, for the tag is set over all of it.
+async fn finish_merges() {
+    let stage = Stage::between(SIDES[0]).await;
+    let whole = stage.whole().await;
+    let destination = &stage.road.destination;
+    let own = Image::new(&["own"])
+        .on("linux/s390x")
+        .push(destination, "app", None)
+        .await;
+    index(destination, "app", Some("1"), &[&own]).await;
+    let options = Options {
+        selection: PlatformSelection::of_platforms(&["linux/amd64".parse().unwrap()]),
+        index: IndexMode::Merge,
+        ..Options::default()
+    };
+    let seen = Mutex::new(None);
+    let run = |ready: Ready| {
+        *seen.lock().unwrap() = Some(ready.clone());
+        async move { Ok(signing(&ready, true)) }.boxed()
+    };
+    stage.finishing(&options, &run).await.unwrap();
+    let ready = seen.lock().unwrap().take().unwrap();
+    let entries = &ready.root.as_index().unwrap().manifests;
+    let has = |digest| entries.iter().any(|entry| entry.digest == digest);
+    assert!(has(own.digest) && has(whole.amd.digest));
+    let is_signed = |digest| {
+        ready
+            .only
+            .as_ref()
+            .is_none_or(|only| only.contains(&digest))
+    };
+    assert!(is_signed(own.digest) && is_signed(whole.amd.digest));
 }
 
 async fn finish_fails() {
