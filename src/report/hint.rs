@@ -39,9 +39,16 @@ pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
             ),
         }),
         Kind::Conflict => Some(conflict(failure.stage)),
+        Kind::Unsupported if failure.stage == Stage::Verify && job.is_in_place() => None,
         Kind::Unsupported if failure.stage == Stage::Verify => Some(
             "`--insecure-policy` honours no policy; see whether that is what you want".to_owned(),
         ),
+        Kind::Unsupported if failure.stage == Stage::Plan => Some(
+            "a template asks for what this line does not have: give the line a tag, or take the \
+             placeholder out"
+                .to_owned(),
+        ),
+        Kind::Unsupported if failure.stage == Stage::Sign => None,
         Kind::Unsupported => Some(
             "it cannot be copied without changing it: build or push it again as OCI or Docker \
              schema 2, or take the line out"

@@ -15,7 +15,7 @@ use crate::verify::{self, Compared, Question};
 use super::gate::Gate;
 use super::sign::signing;
 use super::signer::{Signer, What};
-use super::trust::{Trust, refusal};
+use super::trust::{Judge, Trust, refusal};
 use super::validate::unasked;
 use super::{Work, ask};
 
@@ -101,7 +101,7 @@ impl Mirror {
             let validation = verify::validate_resolved(attached, &question, &root, watch.pace)
                 .await
                 .map_err(|failure| Box::new(unasked(at_source(failure))))?;
-            if let Some(refused) = refusal(&validation, side) {
+            if let Some(refused) = refusal(&validation, side, Judge::Policy) {
                 return Err(Box::new(refused));
             }
         }
@@ -120,7 +120,7 @@ impl Mirror {
         let validation = verify::validate_resolved(attached, &question, &root, watch.pace)
             .await
             .map_err(|failure| Box::new(unasked(at_source(failure))))?;
-        match refusal(&validation, side) {
+        match refusal(&validation, side, Judge::Caller) {
             Some(refused) => Err(Box::new(refused)),
             None => Ok(Some((root.digest(), Some(validation)))),
         }

@@ -1,7 +1,8 @@
 //! Signing one image: which of its manifests, and what each signature says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -16,6 +17,10 @@ use crate::verify::{self, Subjects};
 
 use super::trust::values;
 
+/// How long after the last write it is looked whether it stands, on average.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often it is looked again, at most; more than once only where something was gone.
+const LOOKS_MAX: u32 = 5;
 /// Manifests of one image that are signed at once; requests are bounded per registry.
 const AT_ONCE: usize = 8;
 
@@ -26,6 +31,14 @@ pub(super) struct What<'a> {
     pub(super) root: &'a Manifest,
     /// Which entries of an index are there; `None` for all of them.
     pub(super) only: Option<&'a [Digest]>,
+}
+
+/// Of which image, and by what.
+#[derive(Debug, Clone, Copy)]
+struct Of<'a> {
+    attached: &'a Attached,
+    job: &'a Job,
+    image: &'a Reference,
 }
 
 /// Signs the images of a run with one key.
@@ -66,35 +79,89 @@ impl Signer {
         };
         let selection = job.settings.platforms.as_ref().unwrap_or(&self.selection);
         let chosen = verify::choose(attached, &pinned, root, self.subjects, selection).await?;
-        let mut signing = Vec::new();
-        for (manifest, role) in &chosen.manifests {
-            let is_there = what.only.is_none_or(|only| only.contains(&manifest.digest));
-            if is_there || *role == Role::Index {
-                signing.push(self.manifest(attached, job, image, (manifest, role)));
-            }
+        let is_there = |(manifest, role): &&(Descriptor, Role)| {
+            let only = what.only;
+            *role == Role::Index || only.is_none_or(|only| only.contains(&manifest.digest))
+        };
+        let meant: Vec<&(Descriptor, Role)> = chosen.manifests.iter().filter(is_there).collect();
+        let of = Of {
+            attached,
+            job,
+            image,
+        };
+        let mut signatures = self.each(of, &meant).await?;
+        self.look_again(of, &meant, &signatures).await?;
+        signatures.sort_by_key(|one| meant.iter().position(|(m, _)| m.digest == one.digest));
+        Ok(Signing {
+            image: pinned,
+            key: self.key.public().id(),
+            signatures,
+        })
+    }
+
+    /// Signs each of `manifests`, several at once.
+    async fn each(
+        &self,
+        of: Of<'_>,
+        manifests: &[&(Descriptor, Role)],
+    ) -> Result<Vec<SignedManifest>, Failure> {
+        let mut signing = Vec::with_capacity(manifests.len());
+        for (manifest, role) in manifests {
+            signing.push(self.manifest(of, (manifest, role)));
         }
         let signed: Vec<Vec<SignedManifest>> = stream::iter(signing)
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
-        Ok(Signing {
-            image: pinned,
-            key: self.key.public().id(),
-            signatures: signed.into_iter().flatten().collect(),
-        })
+        Ok(signed.into_iter().flatten().collect())
+    }
+
+    /// Looks again, a little later, for the signatures that were added, and adds those anew that somebody
+    /// else's write took away meanwhile: registries have no compare-and-swap, and who read a shared tag
+    /// before our write, on another host, may write it after our last look. Whoever is overwritten so
+    /// finds out here, unless the other takes longer between its two steps than the pause is.
+    async fn look_again(
+        &self,
+        of: Of<'_>,
+        meant: &[&(Descriptor, Role)],
+        signed: &[SignedManifest],
+    ) -> Result<(), Failure> {
+        let mut added: BTreeSet<Digest> = added(signed);
+        for _ in 0..LOOKS_MAX {
+            if added.is_empty() {
+                return Ok(());
+            }
+            // Not all at the same time, or two would overwrite each other again and again.
+            tokio::time::sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+            let doubtful = |one: &&&(Descriptor, Role)| added.contains(&one.0.digest);
+            let again: Vec<&(Descriptor, Role)> = meant.iter().filter(doubtful).copied().collect();
+            added = self::added(&self.each(of, &again).await?);
+        }
+        if added.is_empty() {
+            return Ok(());
+        }
+        let cause = format!(
+            "signatures of `{}` are overwritten by somebody else, again and again",
+            of.image
+        );
+        let side = Some(Side::Destination);
+        Err(Failure::because(Stage::Sign, side, Kind::Conflict, &cause))
     }
 
     async fn manifest(
         &self,
-        attached: &Attached,
-        job: &Job,
-        image: &Reference,
+        of: Of<'_>,
         (subject, role): (&Descriptor, &Role),
     ) -> Result<Vec<SignedManifest>, Failure> {
+        let Of {
+            attached,
+            job,
+            image,
+        } = of;
         let claim = self.claim(job, image, subject).map_err(|missing| {
             let cause = format!("`{image}`: {missing}");
             Failure::because(
-                Stage::Sign,
+                Stage::Plan,
                 Some(Side::Destination),
                 Kind::Unsupported,
                 &cause,
@@ -130,4 +197,10 @@ impl Signer {
             annotations,
         })
     }
+}
+
+/// The manifests of which a signature was added.
+fn added(signed: &[SignedManifest]) -> BTreeSet<Digest> {
+    let added = signed.iter().filter(|one| one.added);
+    added.map(|one| one.digest).collect()
 }

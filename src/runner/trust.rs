@@ -43,7 +43,7 @@ impl Trust {
     pub(super) fn demand(&self, job: &Job) -> Result<Demand, Failure> {
         let fail = |what: &str, why: &dyn std::fmt::Display| {
             let cause = format!("{what} makes nothing for `{}`: {why}", job.source);
-            Failure::because(Stage::Verify, Some(Side::Source), Kind::Unsupported, &cause)
+            Failure::because(Stage::Plan, Some(Side::Source), Kind::Unsupported, &cause)
         };
         let values = values(job, &job.source, job.source.digest.as_ref());
         let identity = match &self.identity {
@@ -86,8 +86,33 @@ pub(super) fn values<'a>(
     }
 }
 
+/// Who demanded what was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judge {
+    /// The command line.
+    Caller,
+    /// The host's policy.
+    Policy,
+}
+
 /// The outcome that a validation is: `None` where all was accepted.
-pub(super) fn refusal(validation: &Validation, side: Option<Side>) -> Option<Outcome> {
+pub(super) fn refusal(
+    validation: &Validation,
+    side: Option<Side>,
+    judge: Judge,
+) -> Option<Outcome> {
+    let mut validation = validation.clone();
+    let by = match judge {
+        Judge::Caller => "",
+        Judge::Policy => {
+            // They name flags, which have no say in what a policy demands.
+            for checked in &mut validation.checked {
+                checked.hint = None;
+            }
+            " by the policy"
+        }
+    };
+    let validation = &validation;
     let count = |verdict| {
         let has = validation
             .checked
@@ -98,7 +123,7 @@ pub(super) fn refusal(validation: &Validation, side: Option<Side>) -> Option<Out
     let all = validation.checked.len();
     let (rejected, undetermined) = (count(Verdict::Rejected), count(Verdict::Undetermined));
     if rejected > 0 {
-        let head = format!("{rejected} of {all} manifests rejected");
+        let head = format!("{rejected} of {all} manifests rejected{by}");
         let reasons = reasons(validation, Verdict::Rejected);
         let causes = std::iter::once(head).chain(reasons);
         let failure = Failure::chain(Stage::Verify, side, Kind::Rejected, causes);
@@ -176,7 +201,7 @@ mod tests {
 
     /// The word of the outcome, and the exit code of a run with it alone.
     fn ended(verdicts: &[Verdict]) -> Option<(&'static str, u8)> {
-        let outcome = refusal(&validation(verdicts), None)?;
+        let outcome = refusal(&validation(verdicts), None, Judge::Caller)?;
         let mut ledger = Ledger::new(1, 0);
         ledger.finish(JobId::new(0), &outcome).unwrap();
         Some((outcome.as_str(), ledger.summary().exit_code(End::Completed)))
@@ -200,11 +225,14 @@ mod tests {
     #[test]
     fn a_rejection_sums_up_the_reasons_of_what_was_rejected() {
         let all = [Verdict::Rejected, Verdict::Undetermined, Verdict::Rejected];
-        let outcome = refusal(&validation(&all), None).unwrap();
+        let outcome = refusal(&validation(&all), None, Judge::Policy).unwrap();
         let causes = &outcome.failure().unwrap().causes;
         assert_eq!(
             **causes,
-            ["2 of 3 manifests rejected", "because it is rejected"]
+            [
+                "2 of 3 manifests rejected by the policy",
+                "because it is rejected"
+            ]
         );
     }
 }

@@ -7,7 +7,7 @@ use crate::pace::Pace;
 use crate::plan::Job;
 use crate::verify::{self, Compared, Question};
 
-use super::trust::{Trust, refusal};
+use super::trust::{Judge, Trust, refusal};
 use super::{Work, ask};
 
 /// Validates the images of a plan.
@@ -34,7 +34,7 @@ impl Validate {
             demand: &demand,
         };
         let validation = verify::validate(&self.attached, &question, pace).await?;
-        Ok(match refusal(&validation, None) {
+        Ok(match refusal(&validation, None, Judge::Caller) {
             Some(refused) => refused,
             None => Outcome::Accepted(Box::new(validation)),
         })
