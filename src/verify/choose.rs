@@ -269,7 +269,11 @@ fn none_found(image: &Pinned, selection: &PlatformSelection, has: &[Platform]) -
         "it has none of the wanted platforms ({selection}); it has {}",
         words.join(", ")
     );
-    because(format!("cannot choose from `{image}`"), Kind::NotFound, cause)
+    because(
+        format!("cannot choose from `{image}`"),
+        Kind::NotFound,
+        cause,
+    )
 }
 
 #[cfg(test)]

@@ -32,6 +32,10 @@ pub(super) fn trials() -> Vec<Trial> {
             "closure::what_is_said_to_be_absent_and_served_is_not_deleted",
             not_deleted,
         ),
+        trial(
+            "closure::one_repository_without_the_api_says_nothing_of_others",
+            repositories,
+        ),
         trial("closure::an_images_own_tag_is_no_list", own_tag),
         trial("closure::a_listed_tag_that_is_gone_is_named", gone),
         trial("closure::within_one_repository_signatures_stay", within),
@@ -225,6 +229,22 @@ async fn not_deleted() {
             assert_eq!(destination.tag("app", "1"), None);
         }
     }
+}
+
+/// Behind one name there may be several registries.
+async fn repositories() {
+    let mut stage = Stage::between(SIDES[0]).await;
+    let source = &stage.road.source;
+    Image::new(&["old"]).push(source, "old", Some("1")).await;
+    let image = Image::new(&["a"]).push(source, "app", Some("1")).await;
+    let sbom = refer(stage.source(), &image, "application/x.sbom", "sbom").await;
+    source.rule(when("GET", "/v2/old/referrers/*").respond(404));
+    stage.road.copied("old:1").await;
+    stage.road.copied("app:1").await;
+    let listed = Stage::listed(stage.destination(), image.digest).await;
+    assert_eq!(listed, [sbom.digest]);
+    stage.road.next_run();
+    stage.wrote_nothing(&stage.copy(&Options::default()).await);
 }
 
 /// Some tools give each image a tag of its digest, which is the name of the fallback tag.
