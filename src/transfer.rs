@@ -7,6 +7,7 @@
 //!
 //! What is attached to a manifest travels with it: see [`closure`](Closure).
 
+mod blob;
 mod closure;
 mod decide;
 mod error;

@@ -1,21 +1,18 @@
 //! One walk of an image's graph: blobs, children, then the manifest that names them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use http::StatusCode;
 use tokio::sync::OnceCell;
 
 use crate::attached::Editor;
 use crate::event::{Note, Side, Stage, Tally};
-use crate::flight::Role;
 use crate::oci::{
     Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, Pinned, Repository, Tag, View,
 };
-use crate::registry::{self, Access, Begun, ErrorKind, Expected, RelayError, Weight};
+use crate::registry::Access;
 
 use super::closure::tags::joining;
 use super::error::{Cause, Error, Subject};
@@ -33,7 +30,7 @@ pub(super) struct Walk<'a> {
     pub(super) engine: &'a Engine,
     pub(super) source: &'a Repository,
     pub(super) destination: &'a Repository,
-    before: Before,
+    pub(super) before: Before,
     pub(super) watch: Watch<'a>,
     /// A small blob that was read already.
     pub(super) known: Option<(Digest, Bytes)>,
@@ -42,18 +39,18 @@ pub(super) struct Walk<'a> {
     /// Whether the root was pushed by its digest.
     rooted: OnceCell<()>,
     seen: AtomicU64,
-    counts: Counts,
+    pub(super) counts: Counts,
     /// Whether the closure changed something.
     wrote: AtomicBool,
 }
 
 #[derive(Default)]
-struct Counts {
-    copied: AtomicU64,
-    mounted: AtomicU64,
-    present: AtomicU64,
+pub(super) struct Counts {
+    pub(super) copied: AtomicU64,
+    pub(super) mounted: AtomicU64,
+    pub(super) present: AtomicU64,
     pushed: AtomicU64,
-    bytes: AtomicU64,
+    pub(super) bytes: AtomicU64,
 }
 
 /// How much of what a manifest names was brought before it.
@@ -72,23 +69,6 @@ impl Wanted {
             Parts::All
         }
     }
-}
-
-/// How a blob came to be in the destination repository.
-enum Brought {
-    Copied,
-    Mounted,
-    Present,
-}
-
-/// Where bringing a blob met trouble.
-enum Trouble {
-    /// Asking the destination for it, or for a session.
-    Opening(Box<registry::Error>),
-    /// Reading it at the source.
-    Reading(Box<registry::Error>),
-    /// Writing it into a session.
-    Writing(Box<registry::Error>),
 }
 
 impl<'a> Walk<'a> {
@@ -372,189 +352,6 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Brings a blob, once per run and repository.
-    async fn blob(&self, blob: &Descriptor) -> Result<(), Error> {
-        let key = (self.destination.clone(), Thing::Blob, blob.digest);
-        let waiting = |begins| self.watch.pace.waiting(begins);
-        self.engine.meter.expect(blob.size);
-        let brought = self
-            .engine
-            .present
-            .run(&key, waiting, async || self.bring_blob(blob).await)
-            .await;
-        if !matches!(brought, Ok(((), Role::Led))) {
-            self.engine.meter.spare(blob.size);
-        }
-        brought.map(drop)
-    }
-
-    /// Brings a blob to this repository: the first one of the run to the registry, the others by mount.
-    async fn bring_blob(&self, blob: &Descriptor) -> Result<(), Error> {
-        if blob.media_type.is_foreign_layer()
-            && !blob.urls.is_empty()
-            && !self.is_served(blob).await?
-        {
-            let digest = blob.digest;
-            (self.watch.note)(Note::remark(&format!(
-                "foreign layer {digest} is not at the source and stays where its urls point"
-            )));
-            self.engine.meter.spare(blob.size);
-            return Ok(());
-        }
-        let key = (self.destination.registry().clone(), blob.digest);
-        let waiting = |begins| self.watch.pace.waiting(begins);
-        let mut brought = None;
-        let lead = async || {
-            brought = Some(self.first(blob).await?);
-            Ok(self.destination.clone())
-        };
-        let (home, role) = self.engine.homes.run(&key, waiting, lead).await?;
-        let brought = match (role, brought) {
-            (Role::Led, Some(brought)) => brought,
-            _ => self.bring(blob, Some(&home)).await?,
-        };
-        let count = match brought {
-            Brought::Copied => {
-                self.counts.bytes.fetch_add(blob.size, Ordering::Relaxed);
-                &self.counts.copied
-            }
-            Brought::Mounted => {
-                self.engine.meter.spare(blob.size);
-                &self.counts.mounted
-            }
-            Brought::Present => {
-                self.engine.meter.spare(blob.size);
-                &self.counts.present
-            }
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Brings a blob to the registry; within one registry the source itself is the first place.
-    async fn first(&self, blob: &Descriptor) -> Result<Brought, Error> {
-        let is_inside = self.source.registry() == self.destination.registry();
-        self.bring(blob, is_inside.then_some(self.source)).await
-    }
-
-    async fn is_served(&self, blob: &Descriptor) -> Result<bool, Error> {
-        let _work = self.watch.pace.work();
-        let found = self
-            .engine
-            .client
-            .has_blob(self.source, &blob.digest, Access::Pull)
-            .await;
-        found.map_err(|error| self.blob_error(Side::Source, blob, error.into()))
-    }
-
-    /// Mounts from `home`, or asks and relays; begins anew, with a new session, where that may help.
-    async fn bring(&self, blob: &Descriptor, home: Option<&Repository>) -> Result<Brought, Error> {
-        let _work = self.watch.pace.work();
-        let retry = self.engine.client.retry();
-        let mut refreshed = false;
-        let mut attempt = 1;
-        loop {
-            let error = match self.try_to_bring(blob, home).await {
-                Ok(brought) => return Ok(brought),
-                Err(Trouble::Reading(error)) => {
-                    return Err(self.blob_error(Side::Source, blob, (*error).into()));
-                }
-                // The client has tried that again already.
-                Err(Trouble::Opening(error)) => {
-                    return Err(self.blob_error(Side::Destination, blob, (*error).into()));
-                }
-                Err(Trouble::Writing(error)) => error,
-            };
-            let again = match &error.kind {
-                // A token may have ended on the way; the client has dropped it by now.
-                ErrorKind::Unauthorized(words) => {
-                    words.status == StatusCode::UNAUTHORIZED
-                        && !std::mem::replace(&mut refreshed, true)
-                }
-                // The session is gone: the registry was restarted, or lost the upload.
-                ErrorKind::NotFound(_) => true,
-                ErrorKind::Refused(words) => words.status == StatusCode::RANGE_NOT_SATISFIABLE,
-                ErrorKind::RateLimited(_)
-                | ErrorKind::Server(_)
-                | ErrorKind::Conflict(_)
-                | ErrorKind::Network(_)
-                | ErrorKind::Stalled(_)
-                | ErrorKind::Integrity(_)
-                | ErrorKind::Document(_)
-                | ErrorKind::Protocol(_)
-                | ErrorKind::Untrusted(_) => error.kind.is_passing(),
-            };
-            if !again || attempt >= retry.attempts {
-                let mut error = *error;
-                error.attempts = error.attempts.max(attempt);
-                return Err(self.blob_error(Side::Destination, blob, error.into()));
-            }
-            tracing::debug!(digest = %blob.digest, attempt, %error, "beginning an upload anew");
-            let pause = retry.pause(attempt, error.wait);
-            tokio::time::sleep(pause).await;
-            attempt += 1;
-        }
-    }
-
-    const fn expected(&self) -> Expected {
-        match self.before {
-            Before::Nothing => Expected::Absent,
-            Before::Something => Expected::Present,
-        }
-    }
-
-    async fn try_to_bring(
-        &self,
-        blob: &Descriptor,
-        home: Option<&Repository>,
-    ) -> Result<Brought, Trouble> {
-        let client = &self.engine.client;
-        let opening = |error| Trouble::Opening(Box::new(error));
-        let (from, to) = (self.source.registry(), self.destination.registry());
-        let weight = Weight::of(blob.size);
-        let early = match weight {
-            Weight::Large => Some(client.lanes(from, to, weight).await),
-            Weight::Small => None,
-        };
-        let upload = match home {
-            Some(home) => match client.mount(self.destination, blob, home).await {
-                Ok(Begun::There) => return Ok(Brought::Mounted),
-                Ok(Begun::Upload(upload)) => upload,
-                Err(error) => return Err(opening(error)),
-            },
-            None => match client
-                .begin_upload(self.destination, blob, self.expected())
-                .await
-            {
-                Ok(Begun::There) => return Ok(Brought::Present),
-                Ok(Begun::Upload(upload)) => upload,
-                Err(error) => return Err(opening(error)),
-            },
-        };
-        let _lanes = match early {
-            Some(lanes) => lanes,
-            None => client.lanes(from, to, weight).await,
-        };
-        let _moving = self.engine.meter.begin_blob();
-        if let Some((digest, bytes)) = &self.known
-            && *digest == blob.digest
-        {
-            let sent = client.send_bytes(upload, digest, bytes.clone()).await;
-            sent.map_err(|error| Trouble::Writing(Box::new(error)))?;
-            self.engine.meter.moved(blob.size);
-            return Ok(Brought::Copied);
-        }
-        let meter = Arc::clone(&self.engine.meter);
-        let relayed = client
-            .relay(upload, self.source, blob, move |bytes| meter.moved(bytes))
-            .await;
-        match relayed {
-            Ok(()) => Ok(Brought::Copied),
-            Err(RelayError::Source(error)) => Err(Trouble::Reading(Box::new(error))),
-            Err(RelayError::Destination(error)) => Err(Trouble::Writing(Box::new(error))),
-        }
-    }
-
     fn manifest_error(&self, side: Side, entry: &Descriptor, cause: Cause) -> Error {
         Error {
             side,
@@ -564,16 +361,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn blob_error(&self, side: Side, blob: &Descriptor, cause: Cause) -> Error {
-        Error {
-            side,
-            stage: Stage::Transfer,
-            subject: Subject::Blob(Box::new(self.pinned(side, blob))),
-            cause,
-        }
-    }
-
-    fn pinned(&self, side: Side, descriptor: &Descriptor) -> Pinned {
+    pub(super) fn pinned(&self, side: Side, descriptor: &Descriptor) -> Pinned {
         let repository = match side {
             Side::Source => self.source,
             Side::Destination => self.destination,
