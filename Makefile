@@ -54,8 +54,9 @@ advisories: ## Check for known holes in dependencies; needs the internet
 
 check: fmt lint lock-size deny docs test ## The gate: everything that has to pass, the same in CI
 
-bench: build ## Measure beside crane, oras and skopeo on loopback
+bench: build ## Measure beside crane, oras, skopeo and cosign on loopback
 	scripts/bench.sh
+	scripts/bench_validate.sh
 
 dist: ## Build the static release binary into dist/
 	scripts/dist.sh
