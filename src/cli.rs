@@ -28,6 +28,8 @@ use clap::Parser as _;
 use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 
+use crate::oci::Reference;
+
 use args::{BelowSign, Cli, Command, General, LogFormat};
 use error::Error;
 
@@ -148,7 +150,9 @@ fn run(cli: Cli) -> Result<u8, Error> {
 }
 
 /// Flags of later versions, refused by name.
-const LATER_FLAGS: [&str; 7] = [
+const LATER_FLAGS: [&str; 8] = [
+    // Hangar's `mirror validate` compares digests.
+    "validate",
     "--authfile",
     "--src-creds",
     "--dest-creds",
@@ -175,7 +179,16 @@ fn later(error: &clap::Error) -> Option<Error> {
     };
     let word = word.split(['=', ' ']).next().unwrap_or_default();
     let is_later = LATER_FLAGS.contains(&word) || LATER.contains(&word);
-    is_later.then(|| Error::refused(&format!("`{word}` is not there yet")))
+    if is_later {
+        return Some(Error::refused(&format!("`{word}` is not there yet")));
+    }
+    // cosign's users give the image itself.
+    let is_image = word.contains(['/', ':']) && word.parse::<Reference>().is_ok();
+    is_image.then(|| {
+        let word = crate::text::cleaned(word, 300);
+        Error::refused(&format!("images are given as lists, not as `{word}`"))
+            .with_hint(&format!("a list of one: `echo {word} | consign … -f -`"))
+    })
 }
 
 /// Commands of later versions, refused by name.

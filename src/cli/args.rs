@@ -13,7 +13,7 @@ mod signatures;
 pub(super) use selecting::Selecting;
 pub(super) use signatures::{
     BelowSign, IdentityArgs, InPlace, SignArgs, SignCommand, Signatures, Signing, ValidateArgs,
-    annotation,
+    annotations,
 };
 
 use super::generate_key::GenerateKeyArgs;
@@ -124,7 +124,7 @@ pub(super) struct MirrorArgs {
     /// Print what would be done, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// What stdout of a plan says
+    /// What stdout says of a plan, or, as JSON, of each line of a run
     #[arg(long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
     pub(super) output: Output,
     /// Where lines that did not end well are listed, as a list to feed back
@@ -155,6 +155,9 @@ pub(super) struct CopyArgs {
     /// Where to; without a tag, the one of the source
     #[arg(value_name = "DST")]
     pub(super) to: Reference,
+    /// What stdout says: nothing, or what became of it
+    #[arg(long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
+    pub(super) output: Output,
     /// What is copied, and how.
     #[command(flatten)]
     pub(super) copying: Copying,
@@ -404,11 +407,10 @@ mod tests {
             "consign mirror -f x --remove-signatures --no-referrers",
             "consign mirror -f x --verify-key k --exact-repository a --signed-identity matchExact",
             "consign mirror -f x --sign-annotations a=b",
-            "consign sign -f x",
             "consign sign -k key",
-            "consign validate -f x",
             "consign validate -f x -k key --signed-identity matchSome",
             "consign validate -f x -k key --annotations tag",
+            "consign validate -f x -k key --annotations a=b,c",
             "consign sign -f x -k key --sign-identity {what}",
             "consign sign -f x -k key --annotations creator=me",
             "consign copy a",

@@ -7,7 +7,7 @@ use crate::oci::{Reference, Tag};
 use crate::plan::{self, Rewrite};
 
 use super::Environment;
-use super::args::{CopyArgs, General, Output};
+use super::args::{CopyArgs, General};
 use super::error::Error;
 use super::mirror::Copy;
 
@@ -20,6 +20,7 @@ pub(super) async fn copy(
     let CopyArgs {
         mut from,
         mut to,
+        output,
         copying,
         access,
         bounds,
@@ -50,7 +51,7 @@ pub(super) async fn copy(
         skipped: Vec::new(),
         lists: Vec::new(),
         failed: None,
-        output: Output::Text,
+        output,
         copying,
         access,
         bounds,

@@ -6,16 +6,17 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::oci::PlatformSelection;
+use crate::oci::{Digest, PlatformSelection, Reference, Registry, Repository, Tag};
 use crate::plan::Plan;
 use crate::policy::SignedIdentity;
 use crate::runner::{Identity, Signer};
+use crate::sign::{Claim, Formats};
 use crate::sigstore::{KEY_FILE_BYTES_MAX, KeyError, KeyFile, PublicKey, SealedKey};
-use crate::template::Template;
+use crate::template::{Template, Values};
 use crate::verify::Subjects;
 
 use super::Environment;
-use super::args::{IdentityArgs, Signing, annotation};
+use super::args::{IdentityArgs, Signing};
 use super::error::Error;
 use super::passphrase::{Prompt, passphrase};
 
@@ -84,6 +85,10 @@ pub(super) fn identity(args: &IdentityArgs) -> Result<Identity, Error> {
             "`--exact-repository {template}` names no registry"
         ))
         .with_hint("`docker.io/{path}` names one; so do {repository} and {source}")),
+        (Some(template), _) if names_more(template) => Err(Error::refused(&format!(
+            "`--exact-repository {template}` has a tag or a digest, which it would not compare"
+        ))
+        .with_hint("`--signed-identity exactReference:R` compares all of R")),
         (Some(template), _) => {
             if template.is_constant() {
                 let text = template.to_string();
@@ -99,6 +104,72 @@ pub(super) fn identity(args: &IdentityArgs) -> Result<Identity, Error> {
     }
 }
 
+/// Whether a template of a repository has a tag or a digest behind it.
+fn names_more(template: &Template) -> bool {
+    let example = Digest::sha256(b"");
+    let image = Repository::new(Registry::docker_hub(), "library/example");
+    let Ok(repository) = image else { return false };
+    let values = Values {
+        repository: &repository,
+        tag: None,
+        digest: None,
+        source: &repository,
+    };
+    let tagged = Values {
+        tag: Some(&Tag::latest()),
+        digest: Some(&example),
+        ..values
+    };
+    match template
+        .render(&tagged)
+        .map(|text| text.parse::<Reference>())
+    {
+        Ok(Ok(name)) => name.tag.is_some() || name.digest.is_some(),
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+/// Refuses an identity that names no image of a registry for some line, before anything is contacted.
+fn check_identity(identity: &Template, plan: &Plan) -> Result<(), Error> {
+    let example = Digest::sha256(b"");
+    for job in plan.distinct() {
+        let image = &job.destination;
+        let values = Values {
+            repository: &image.repository,
+            tag: image.tag.as_ref(),
+            digest: Some(image.digest.as_ref().unwrap_or(&example)),
+            source: &job.origin,
+        };
+        // What a line does not have is that line's own failure.
+        let Ok(text) = identity.render(&values) else {
+            continue;
+        };
+        let wrong = |why: &dyn std::fmt::Display| {
+            let what = format!(
+                "`--sign-identity {identity}` makes `{text}` of {}: {why}",
+                job.line
+            );
+            Error::refused(&what).with_hint("`{repository}:{tag}` is the usual one")
+        };
+        if !Reference::names_registry(&text) {
+            return Err(wrong(&"it names no registry"));
+        }
+        let claim = Claim {
+            identity: text.clone(),
+            annotations: BTreeMap::new(),
+        };
+        claim
+            .check(&Formats::Usual)
+            .map_err(|error| wrong(&error))?;
+    }
+    Ok(())
+}
+
+/// Refuses a private key that cannot be one, without opening it.
+pub(super) fn check_private(path: &Path) -> Result<(), Error> {
+    sealed(path).map(drop)
+}
+
 /// All annotations, those of `-a` too.
 ///
 /// # Errors
@@ -109,11 +180,12 @@ pub(super) fn annotations<'a>(
     short: impl IntoIterator<Item = &'a str>,
 ) -> Result<BTreeMap<String, Template>, Error> {
     let mut all: BTreeMap<String, Template> = BTreeMap::new();
-    let short = short
-        .into_iter()
-        .map(|text| annotation(text).map_err(|why| Error::refused(&format!("`-a {text}`: {why}"))));
-    for one in long.iter().cloned().map(Ok).chain(short) {
-        let (name, value) = one?;
+    let mut given = long.to_vec();
+    for text in short {
+        let more = super::args::annotations(text);
+        given.extend(more.map_err(|why| Error::refused(&format!("`-a {text}`: {why}")))?);
+    }
+    for (name, value) in given {
         if let Some(other) = all.get(&name)
             && *other != value
         {
@@ -153,6 +225,9 @@ pub(super) async fn signer(
             "`--sign-identity {identity}` would name one image for all lines"
         ))
         .with_hint("a template such as `{repository}:{tag}` names each by its own name"));
+    }
+    if let Some(identity) = what.identity {
+        check_identity(identity, plan)?;
     }
     let sealed = sealed(path)?;
     let passphrase = passphrase(

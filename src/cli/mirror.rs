@@ -102,7 +102,9 @@ impl Copy {
         self.trust()?;
         policy::gate(&self.copying, environment)?;
         let signatures = &self.copying.signatures;
-        if signatures.sign_key.is_none() {
+        if let Some(key) = &signatures.sign_key {
+            keys::check_private(key)?;
+        } else {
             let unused = [
                 (
                     signatures.signing.passphrase_file.is_some(),

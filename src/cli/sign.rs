@@ -28,6 +28,8 @@ pub(super) async fn sign(
     environment: &Environment,
 ) -> Result<u8, Error> {
     refuse_later(args.later.first())?;
+    let key = args.key.ok_or_else(no_key)?;
+    keys::check_private(&key)?;
     let stay = Staying::read(args.images, general)?;
     let selection = stay.images.selecting.selection((&[], &[]));
     let what = keys::What {
@@ -50,9 +52,6 @@ pub(super) async fn sign(
     let access = stay.images.access.clone();
     let run = stay.run("sign", "sign-failed.txt");
     run.check_outputs()?;
-    let key = args
-        .key
-        .ok_or_else(|| Error::refused("`--key` is missing"))?;
     let signer = keys::signer(&key, &args.signing, what, (&run.plan, environment)).await?;
     let attached = attached(&run.plan, &access, environment)?;
     let work = Sign::new(attached, signer, rejected);
@@ -68,6 +67,9 @@ pub(super) async fn validate(
     environment: &Environment,
 ) -> Result<u8, Error> {
     refuse_later(args.later.first())?;
+    if args.keys.is_empty() {
+        return Err(no_key());
+    }
     let stay = Staying::read(args.images, general)?;
     let selection = stay.images.selecting.selection(USUAL);
     let trust = Trust {
@@ -108,8 +110,15 @@ fn rejected(stay: &Staying) -> HashSet<plan::JobId> {
         .collect()
 }
 
+fn no_key() -> Error {
+    Error::refused("`--key FILE` is missing").with_hint("`consign generate-key` makes a pair")
+}
+
 fn refuse_later(flag: Option<&'static str>) -> Result<(), Error> {
     match flag {
+        Some("--format") => Err(Error::refused(
+            "`--format` other than json is not there yet",
+        )),
         Some(flag) => Err(Error::refused(&format!(
             "`{flag}` is not there yet: certificates and transparency logs come later, keys are there"
         ))),

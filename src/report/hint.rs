@@ -10,6 +10,11 @@ use crate::plan::Job;
 pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
     let at = Place::of(job, failure.side);
     match failure.kind {
+        Kind::NotFound if job.is_in_place() => Some(format!(
+            "see whether `{}` is written as its registry writes it (a name without a registry means \
+             `docker.io`), and has the platforms that were asked for",
+            job.destination
+        )),
         Kind::NotFound => not_found(&at, failure.stage),
         Kind::Unauthorized => Some(unauthorized(&at)),
         Kind::RateLimited => Some(format!(
@@ -41,7 +46,8 @@ pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
         Kind::Conflict => Some(conflict(failure.stage)),
         Kind::Unsupported if failure.stage == Stage::Verify && job.is_in_place() => None,
         Kind::Unsupported if failure.stage == Stage::Verify => Some(
-            "`--insecure-policy` honours no policy; see whether that is what you want".to_owned(),
+            "correct the policy, or its key; `--insecure-policy` honours none, if that is what you want"
+                .to_owned(),
         ),
         Kind::Unsupported if failure.stage == Stage::Plan => Some(
             "a template asks for what this line does not have: give the line a tag, or take the \
@@ -54,6 +60,10 @@ pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
              schema 2, or take the line out"
                 .to_owned(),
         ),
+        Kind::Refused if job.is_in_place() => Some(format!(
+            "quota, immutable tags and rules of `{}` can be why",
+            job.destination.repository.registry()
+        )),
         Kind::Refused => refused(&at),
         Kind::Cancelled => Some("run what is left again".to_owned()),
         Kind::Internal => {

@@ -732,6 +732,9 @@ async fn later() {
 async fn nonsense() {
     let stage = Stage::set().await;
     stage.place.write("list.txt", "team/app:1\n");
+    stage.place.write("empty", "");
+    let generate = "generate-key --prefix site --passphrase-file empty";
+    stage.place.run(generate).await.with(0);
     for (arguments, word) in [
         ("", "Usage"),
         ("mirrorr -f list.txt", "mirrorr"),
@@ -750,6 +753,23 @@ async fn nonsense() {
         ),
         ("mirror -f list.txt -d UPPER_CASE/", "UPPER_CASE"),
         ("inspect team/App", "team/App"),
+        ("sign -f list.txt", "--key"),
+        ("validate -f list.txt", "--key"),
+        ("sign -f list.txt --key none.key --dry-run", "none.key"),
+        ("sign team/app:1 --key none.key", "-f -"),
+        ("mirror validate -f list.txt", "not there yet"),
+        (
+            "validate -f list.txt --key site.pub -a amd64,team=web",
+            "comma",
+        ),
+        (
+            "validate -f list.txt --key site.pub --exact-repository docker.io/{path}:1",
+            "exactReference",
+        ),
+        (
+            "sign -f list.txt --key site.key --passphrase-file empty --sign-identity {tag}",
+            "registry",
+        ),
     ] {
         stage.place.run(arguments).await.with(2).saying(&[word]);
     }

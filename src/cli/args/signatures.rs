@@ -57,7 +57,7 @@ pub(in crate::cli) struct InPlace {
     /// What stdout says: nothing, or what became of each line
     #[arg(long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
     pub(in crate::cli) output: Output,
-    /// Where lines that did not end well are listed, as a list to feed back
+    /// Where lines that did not end well are listed, as a list to feed back; COMMAND-failed.txt without it
     #[arg(short = 'o', long = "failed", value_name = "FILE")]
     pub(in crate::cli) failed: Option<PathBuf>,
     /// Write what became of every line as a JSON document
@@ -67,7 +67,7 @@ pub(in crate::cli) struct InPlace {
     #[command(flatten)]
     pub(in crate::cli) selecting: Selecting,
     /// Annotations that signatures have, or must have, templates; `-a KEY=VALUE` too
-    #[arg(long = "annotations", alias = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
+    #[arg(long = "annotations", alias = "annotation", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation)]
     pub(in crate::cli) annotations: Vec<(String, Template)>,
     /// How registries are spoken to.
     #[command(flatten)]
@@ -80,6 +80,9 @@ pub(in crate::cli) struct InPlace {
     auto_yes: bool,
     #[arg(long, hide = true)]
     skip_login: bool,
+    // Hangar's, for every command; only what copies asks a policy.
+    #[arg(long, hide = true)]
+    insecure_policy: bool,
 }
 
 /// `consign sign`.
@@ -94,9 +97,8 @@ pub(in crate::cli) struct SignArgs {
         short_alias = 'p',
         long,
         visible_alias = "sigstore-key",
-        alias = "sigstore-private-key",
-        value_name = "FILE",
-        required = true
+        aliases = ["sigstore-private-key", "sigstore-pubkey"],
+        value_name = "FILE"
     )]
     pub(in crate::cli) key: Option<PathBuf>,
     /// How the key signs.
@@ -162,8 +164,7 @@ pub(in crate::cli) struct ValidateArgs {
         long = "key",
         visible_alias = "sigstore-pubkey",
         alias = "sigstore-key",
-        value_name = "FILE",
-        required = true
+        value_name = "FILE"
     )]
     pub(in crate::cli) keys: Vec<PathBuf>,
     /// The identity.
@@ -222,7 +223,7 @@ pub(in crate::cli) struct Signatures {
     #[arg(long, value_enum, value_name = "WHICH", requires = "verify_keys")]
     pub(in crate::cli) verify_subjects: Option<SubjectsArg>,
     /// Annotations that signatures of sources must have, templates
-    #[arg(long, value_name = "KEY=VALUE", value_parser = annotation, requires = "verify_keys")]
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation, requires = "verify_keys")]
     pub(in crate::cli) verify_annotations: Vec<(String, Template)>,
     /// Sign what was copied with this private key, before the tag is set
     #[arg(long, visible_alias = "sigstore-private-key", value_name = "FILE")]
@@ -234,7 +235,7 @@ pub(in crate::cli) struct Signatures {
     #[arg(long, value_enum, value_name = "WHICH", requires = "sign_key")]
     pub(in crate::cli) sign_subjects: Option<SubjectsArg>,
     /// Annotations to sign, templates; `-a KEY=VALUE` too
-    #[arg(long, value_name = "KEY=VALUE", value_parser = annotation, requires = "sign_key")]
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation, requires = "sign_key")]
     pub(in crate::cli) sign_annotations: Vec<(String, Template)>,
 }
 
@@ -383,11 +384,19 @@ fn first(flags: &[(bool, &'static str)]) -> Option<&'static str> {
 /// The longest name of an annotation, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
+/// Annotations, `KEY=VALUE[,KEY=VALUE]`, parted by commas as cosign parts them; the values are templates.
+pub(in crate::cli) fn annotations(text: &str) -> Result<Vec<(String, Template)>, String> {
+    text.split(',').map(annotation).collect()
+}
+
 /// An annotation, `KEY=VALUE`; the value is a template.
 pub(in crate::cli) fn annotation(text: &str) -> Result<(String, Template), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| "KEY=VALUE is wanted".to_owned())?;
+    if !text.contains('=') {
+        return Err(format!(
+            "`{text}` is no KEY=VALUE; a comma parts annotations, as cosign's does, and no value has one"
+        ));
+    }
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         return Err(format!(
             "its name is empty, longer than {NAME_BYTES_MAX} bytes, or not printable"
