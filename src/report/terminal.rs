@@ -171,7 +171,8 @@ impl<W: Write> Terminal<W> {
                     Ok(())
                 }
             }
-            None if self.bars.is_some() => Ok(()),
+            // What went well moves the bars; what was asked for and is not there is worth a line.
+            None if self.bars.is_some() && !lacks_any(outcome) => Ok(()),
             None => {
                 let text = message::well(plan, job, outcome, elapsed);
                 let (ended, total) = (self.ended, self.total);
@@ -281,6 +282,12 @@ impl<W: Write> Reporter for Terminal<W> {
     fn tick(&mut self) -> Result<(), Error> {
         self.go_on().map_err(unwritable)
     }
+}
+
+/// Whether platforms were asked for that an image does not have.
+fn lacks_any(outcome: &Outcome) -> bool {
+    let validation = outcome.validation();
+    validation.is_some_and(|validation| !validation.absent.is_empty())
 }
 
 fn unwritable(error: io::Error) -> Error {

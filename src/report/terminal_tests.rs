@@ -4,7 +4,7 @@ use indicatif::TermLike;
 
 use super::super::tests::{assorted, denied, finished, plan_of, run_of, tell};
 use super::*;
-use crate::event::{Note, Side, Stage};
+use crate::event::{Note, Side, Stage, Validation};
 
 /// What a run of `outcomes` says in lines, without how long the whole took.
 fn said(plan: &Arc<Plan>, outcomes: &[Outcome], end: End, colour: Colour) -> String {
@@ -192,6 +192,19 @@ fn bars_show_what_runs_and_only_failures_are_printed() {
     terminal
         .event(&finished(4, Outcome::Failed(denied())))
         .unwrap();
+    // What was wanted and is not there is said all the same.
+    let image = super::super::tests::copied(&plan, 5).image;
+    for (job, absent) in [(5, "linux/s390x"), (6, "")] {
+        let absent = Some(absent.to_owned()).filter(|text| !text.is_empty());
+        let validation = Validation {
+            image: image.clone(),
+            checked: Vec::new(),
+            unchecked: Vec::new(),
+            absent: absent.into_iter().collect(),
+        };
+        let accepted = Outcome::Accepted(Box::new(validation));
+        terminal.event(&finished(job, accepted)).unwrap();
+    }
     terminal.tick().unwrap();
     terminal
         .event(&Event::Ended {
@@ -205,7 +218,7 @@ fn bars_show_what_runs_and_only_failures_are_printed() {
         "  transfer  q.io/a/x0:1",
         "  resolve   q.io/a/x1:1",
         "  and 5 more",
-        "5/20 images",
+        "7/20 images",
         "1 failed",
         "[===>",
     ] {
@@ -215,5 +228,7 @@ fn bars_show_what_runs_and_only_failures_are_printed() {
     let text = String::from_utf8(out).unwrap();
     assert!(text.starts_with("images.txt:5: cannot transfer"));
     assert!(!text.contains("copied `"));
+    assert!(text.contains("absent: linux/s390x"), "{text}");
+    assert_eq!(text.matches("accepted").count(), 1, "{text}");
     assert!(text.contains("finished 0 lines"));
 }
