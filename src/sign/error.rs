@@ -5,7 +5,7 @@ use crate::event::{Failure, Format, Kind, Side, Stage};
 use crate::oci::{self, Pinned, Tag};
 use crate::registry;
 use crate::sigstore::{KeyError, Refusal};
-use crate::transfer::kind_of;
+use crate::transfer::{kind_of, kind_of_attached};
 
 use super::ClaimError;
 
@@ -93,12 +93,7 @@ impl Cause {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::Attached(error) => match &**error {
-                attached::Error::Registry(error) => kind_of(&error.kind),
-                attached::Error::Document(_) | attached::Error::Limit(_) => Kind::Unsupported,
-                attached::Error::Undeleted(_) => Kind::Refused,
-                attached::Error::Contended(_) | attached::Error::Lock(_) => Kind::Conflict,
-            },
+            Self::Attached(error) => kind_of_attached(error),
             Self::Registry(error) => kind_of(&error.kind),
             Self::Document(_)
             | Self::Algorithm

@@ -3,10 +3,8 @@
 use std::error;
 use std::iter;
 
-use crate::attached;
 use crate::event::{CAUSE_CHARS_MAX, Failure, Kind, Stage};
 use crate::text;
-use crate::transfer::kind_of;
 
 /// How many reasons are kept of one manifest.
 const REASONS_MAX: usize = 20;
@@ -57,17 +55,6 @@ pub(super) fn failed(what: String, kind: Kind, error: &(dyn error::Error + 'stat
 /// The failure that `cause` is, with `what` could not be done in front.
 pub(super) fn because(what: String, kind: Kind, cause: String) -> Failure {
     Failure::chain(Stage::Verify, None, kind, [what, cause])
-}
-
-/// The kind of what is said of things that are attached.
-pub(super) const fn kind_of_attached(error: &attached::Error) -> Kind {
-    match error {
-        attached::Error::Registry(error) => kind_of(&error.kind),
-        attached::Error::Document(_) | attached::Error::Limit(_) => Kind::Unsupported,
-        attached::Error::Contended(_) => Kind::Conflict,
-        attached::Error::Undeleted(_) => Kind::Refused,
-        attached::Error::Lock(_) => Kind::Internal,
-    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use crate::event::{Failure, Format, Kind};
 use crate::oci::{Descriptor, Digest, Identifier, Image, Pinned, View};
 use crate::registry::{Access, ErrorKind};
 use crate::sigstore::{BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, PAYLOAD_BYTES_MAX};
-use crate::transfer::kind_of;
+use crate::transfer::{kind_of, kind_of_attached};
 
 use super::Search;
-use super::bounds::{because, failed, kind_of_attached};
+use super::bounds::{because, failed};
 
 /// A manifest with as many signatures, or as many referrers, is beyond the limit: what is in the place
 /// where they are counted is not searched.
