@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 
 use super::{Road, noise, reference, said};
 use crate::harness::trial;
-use crate::registry::{Contents, Image, Pushed, when};
+use crate::registry::{Contents, Image, Logged, Pushed, when};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -70,10 +70,18 @@ async fn dropped() {
             note: &|_| (),
         };
         let mut second = Box::pin(road.engine.transfer(&from, &to, &options, watch));
+        let digest = layer.to_string().replace(':', "%3A");
+        let put = format!("digest={digest}");
         let waits = async {
             while pace.waited().is_zero() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
+            // The first is dropped in the middle of its upload, not before it.
+            let begun = |log: &[Logged]| {
+                let mut uploads = log.iter().filter(|one| one.method == "PUT");
+                uploads.any(|one| one.query.ends_with(&put))
+            };
+            road.destination.wait(begun).await;
         };
         tokio::select! {
             ended = &mut first => panic!("{ended:?}"),
@@ -84,7 +92,6 @@ async fn dropped() {
         let copied = road.is_copied(second.await);
         assert_eq!(copied.image.digest, image.digest);
         assert_eq!(road.source.count("GET", &format!("*/blobs/{layer}")), 2);
-        let digest = layer.to_string().replace(':', "%3A");
         let puts = road
             .destination
             .requests("PUT", &format!("*?*digest={digest}"));
