@@ -64,7 +64,7 @@ impl Environment {
 
 impl Environment {
     /// Where processes of this user keep their locks: below the home, which is the same in every
-    /// session and for every job of the user; else below the folder for temporary files.
+    /// shell and for every job of the user; else below the folder for temporary files.
     fn locks(&self) -> Option<PathBuf> {
         let folder = if let Some(home) = &self.home {
             Path::new(home).join(".cache/consign/locks")
