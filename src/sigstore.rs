@@ -27,6 +27,15 @@ pub use payload::{PAYLOAD_BYTES_MAX, Payload};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+/// The media type of a simple-signing payload, as a layer (cosign's signature specification).
+pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// The annotation of such a layer that has the signature over its blob, in base64.
+pub const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
+/// The config of a signature in cosign's OCI 1.1 mode, which some registries give as the artifact type.
+pub const SIGNATURE_CONFIG: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
+/// The annotation of a bundle's manifest that names the predicate of the statement in it; unverified.
+pub const PREDICATE_ANNOTATION: &str = "dev.sigstore.bundle.predicateType";
+
 /// The longest signature that is read, in bytes; RSA of 8192 bits makes 1024.
 const SIGNATURE_BYTES_MAX: usize = 4 * 1024;
 

@@ -11,14 +11,11 @@ use serde::Serialize;
 
 use crate::attached::{config_of, relayered};
 use crate::oci::{self, Descriptor, Digest, Manifest, MediaType, Reason};
-use crate::sigstore::COSIGN_SIGN_PREDICATE;
+use crate::sigstore::{
+    COSIGN_SIGN_PREDICATE, PREDICATE_ANNOTATION, SIGNATURE_ANNOTATION, SIGNATURE_CONFIG,
+    SIMPLE_SIGNING,
+};
 
-/// The media type of a simple-signing payload, which every reader goes by.
-pub(super) const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// The annotation of a layer that has the signature over its blob, in base64.
-pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// What cosign's OCI 1.1 mode calls the config of a signature, and so the signature.
-const SIGNATURE_CONFIG: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 /// The bundles that are written.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// The config of a manifest that needs none (OCI image specification 1.1, "Guidance for an Empty Descriptor").
@@ -87,7 +84,7 @@ pub(super) struct Signed<'a> {
 impl Signed<'_> {
     fn layer(&self) -> Written<'_> {
         Written {
-            annotations: BTreeMap::from([(SIGNATURE, self.signature)]),
+            annotations: BTreeMap::from([(SIGNATURE_ANNOTATION, self.signature)]),
             ..Written::of(SIMPLE_SIGNING, self.payload)
         }
     }
@@ -157,7 +154,7 @@ pub(super) fn bundle_for(subject: &Descriptor, bundle: &[u8]) -> Result<Manifest
         layers: [Written::of(BUNDLE, bundle)],
         annotations: BTreeMap::from([
             ("dev.sigstore.bundle.content", "dsse-envelope"),
-            ("dev.sigstore.bundle.predicateType", COSIGN_SIGN_PREDICATE),
+            (PREDICATE_ANNOTATION, COSIGN_SIGN_PREDICATE),
         ]),
         subject: Some(named(subject)),
         artifact_type: Some(BUNDLE),

@@ -7,11 +7,10 @@ use crate::oci::Descriptor;
 use crate::registry::{Client, ErrorKind, Retry};
 use crate::sigstore::{
     BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, PAYLOAD_BYTES_MAX, Payload, Refusal,
-    StatementSubject,
+    SIGNATURE_ANNOTATION, StatementSubject,
 };
 
 use super::Job;
-use super::document::SIGNATURE;
 use super::error::Cause;
 
 /// Patience with a registry that does not show at once what it took: as often as a request is tried.
@@ -47,7 +46,10 @@ impl Job<'_> {
         format: Format,
     ) -> Result<(), Cause> {
         let bytes = self.blob(layer, PAYLOAD_BYTES_MAX, format).await?;
-        let signature = layer.annotations.get(SIGNATURE).map_or("", String::as_str);
+        let signature = layer
+            .annotations
+            .get(SIGNATURE_ANNOTATION)
+            .map_or("", String::as_str);
         let keys = [self.key.public().clone()];
         let (read, _) = Payload::verify(&bytes, signature, &keys)
             .map_err(|refusal| Cause::spoiled(format, refusal))?;

@@ -6,10 +6,10 @@ use crate::attached::{Edit, TagKind, Updated};
 use crate::event::Format;
 use crate::oci::{self, Descriptor, Digest, Manifest, Tag, View};
 use crate::registry::Access;
-use crate::sigstore::Payload;
+use crate::sigstore::{Payload, SIGNATURE_ANNOTATION, SIMPLE_SIGNING};
 
 use super::Job;
-use super::document::{SIGNATURE, SIMPLE_SIGNING, Signed};
+use super::document::Signed;
 use super::error::Cause;
 
 impl Job<'_> {
@@ -68,7 +68,7 @@ impl Job<'_> {
         let layer = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let layer = layer.ok_or(Cause::lost(Format::Tag))?;
         self.read_back_payload(&layer, Format::Tag).await?;
-        let is_own = layer.annotations.get(SIGNATURE) == Some(&signature);
+        let is_own = layer.annotations.get(SIGNATURE_ANNOTATION) == Some(&signature);
         Ok(updated == Updated::Written && is_own)
     }
 
@@ -91,7 +91,7 @@ impl Job<'_> {
     fn own_layer<'a>(&self, manifest: &'a Manifest) -> Option<&'a Descriptor> {
         let keys = [self.key.public().clone()];
         signatures(manifest).find(|layer| {
-            let signature = layer.annotations.get(SIGNATURE);
+            let signature = layer.annotations.get(SIGNATURE_ANNOTATION);
             layer.digest == layer.digest.of_same_kind(&self.payload)
                 && usize::try_from(layer.size) == Ok(self.payload.len())
                 && signature.is_some_and(|text| Payload::verify(&self.payload, text, &keys).is_ok())

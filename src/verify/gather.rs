@@ -9,7 +9,10 @@ use crate::attached::{Attached, Referrer, TagKind};
 use crate::event::{Failure, Format, Kind};
 use crate::oci::{Descriptor, Digest, Identifier, Image, Pinned, View};
 use crate::registry::{Access, ErrorKind};
-use crate::sigstore::{BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, PAYLOAD_BYTES_MAX};
+use crate::sigstore::{
+    BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, PAYLOAD_BYTES_MAX, PREDICATE_ANNOTATION,
+    SIGNATURE_ANNOTATION, SIGNATURE_CONFIG, SIMPLE_SIGNING,
+};
 use crate::transfer::{kind_of, kind_of_attached};
 
 use super::Search;
@@ -19,16 +22,8 @@ use super::bounds::{because, failed};
 /// where they are counted is not searched.
 pub const SIGNATURES_MAX: usize = 10_000;
 
-/// The layers of the tag format (cosign's signature specification).
-const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// The config of cosign's OCI 1.1 mode, which some registries give as the artifact type.
-const COSIGN_SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
-/// Carries the signature itself, in base64.
-pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// Carries the certificate of a keyless signature.
 pub(super) const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
-/// What cosign writes about a bundle beside it.
-const BUNDLE_PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 
 /// How many payloads are kept: signatures of one payload by several keys, or by one key again and
 /// again, are the usual case. At most 4 MiB.
@@ -255,9 +250,9 @@ impl<H: Hearer> Walk<'_, H> {
     }
 
     async fn simple(&mut self, place: Place, layer: &Descriptor) -> ControlFlow<()> {
-        let Some(signature) = layer.annotations.get(SIGNATURE) else {
+        let Some(signature) = layer.annotations.get(SIGNATURE_ANNOTATION) else {
             self.hearer
-                .unfit(place, &format!("missing {SIGNATURE} annotation"));
+                .unfit(place, &format!("missing {SIGNATURE_ANNOTATION} annotation"));
             return ControlFlow::Continue(());
         };
         let known = self
@@ -289,7 +284,7 @@ impl<H: Hearer> Walk<'_, H> {
     async fn bundle(&mut self, place: Place, layer: &Descriptor, image: &Image) -> ControlFlow<()> {
         // Large attestations are common, and must not make a verdict uncertain.
         if layer.size > BUNDLE_BYTES_MAX
-            && let Some(predicate) = image.annotations.get(BUNDLE_PREDICATE)
+            && let Some(predicate) = image.annotations.get(PREDICATE_ANNOTATION)
             && predicate != COSIGN_SIGN_PREDICATE
         {
             self.hearer.other(place, Some(&other_predicate(predicate)));
@@ -350,12 +345,12 @@ pub(super) fn other_predicate(predicate: &str) -> String {
 /// How much an entry of a list promises to be a signature; least first. It may lie.
 fn promise(referrer: &Referrer) -> u8 {
     let entry = &referrer.descriptor;
-    let predicate = entry.annotations.get(BUNDLE_PREDICATE);
+    let predicate = entry.annotations.get(PREDICATE_ANNOTATION);
     let kind = entry.artifact_type.as_deref().unwrap_or_default();
     match predicate.map(String::as_str) {
         Some(COSIGN_SIGN_PREDICATE) => 0,
         Some(_) => 3,
-        None if kind == COSIGN_SIGNATURE || Bundle::is_media_type(kind) => 0,
+        None if kind == SIGNATURE_CONFIG || Bundle::is_media_type(kind) => 0,
         // go-containerregistry gives the config's media type.
         None if kind.is_empty() || kind == "application/vnd.oci.empty.v1+json" => 1,
         None => 2,

@@ -1,7 +1,5 @@
 //! What a referrer is, by its own bytes, and whether a signature is the site's own.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -9,19 +7,12 @@ use serde::de::IgnoredAny;
 use crate::oci::{Descriptor, Digest, Manifest, Repository, View};
 use crate::registry::{self, Client, ErrorKind};
 use crate::sigstore::{
-    BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, PAYLOAD_BYTES_MAX, Payload, PublicKey,
+    BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, PAYLOAD_BYTES_MAX, PREDICATE_ANNOTATION,
+    Payload, PublicKey, SIGNATURE_ANNOTATION, SIGNATURE_CONFIG, SIMPLE_SIGNING,
 };
 
-/// The type of a referrer with the layers of the tag format: cosign 2's OCI 1.1 mode.
-const COSIGN_SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 /// The type of a Notation signature.
 const NOTATION_SIGNATURE: &str = "application/vnd.cncf.notary.signature";
-/// The type of a signed payload in the tag format.
-const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// The annotation of a layer with the signature over it.
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// The annotation of a bundle's manifest with the predicate of the statement in it.
-const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 /// The annotation of a bundle's manifest with what is in it.
 const CONTENT: &str = "dev.sigstore.bundle.content";
 
@@ -52,7 +43,7 @@ pub(super) async fn class(
     };
     let config = image.config.as_ref().map(|one| one.media_type.as_str());
     let types = [image.artifact_type.as_deref(), config];
-    if types.contains(&Some(COSIGN_SIGNATURE)) || payloads(manifest).next().is_some() {
+    if types.contains(&Some(SIGNATURE_CONFIG)) || payloads(manifest).next().is_some() {
         return Ok(Class::Signature(super::layers_of(manifest).max(1)));
     }
     if types.contains(&Some(NOTATION_SIGNATURE)) {
@@ -62,18 +53,21 @@ pub(super) async fn class(
         let claims = types.iter().flatten().any(|one| Bundle::is_media_type(one));
         return Ok(if claims { Class::Unknown } else { Class::Other });
     };
-    let annotations = annotations(manifest);
-    if annotations
+    if image
+        .annotations
         .get(CONTENT)
         .is_some_and(|content| content == "message-signature")
     {
         return Ok(Class::Signature(1));
     }
-    if let Some(predicate) = annotations.get(PREDICATE) {
+    if let Some(predicate) = image.annotations.get(PREDICATE_ANNOTATION) {
         return Ok(of_predicate(predicate));
     }
-    let Some(bytes) = small(client, repository, layer, BUNDLE_BYTES_MAX).await? else {
-        return Ok(Class::Unknown);
+    let bytes = match small(client, repository, layer, BUNDLE_BYTES_MAX).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(Class::Unknown),
+        Err(error) if matches!(error.kind, ErrorKind::Integrity(_)) => return Ok(Class::Unknown),
+        Err(error) => return Err(error),
     };
     let Ok(bundle) = Bundle::parse(&bytes) else {
         return Ok(Class::Unknown);
@@ -103,18 +97,6 @@ fn is_over_digest(bundle: &[u8]) -> bool {
     serde_json::from_slice::<Message>(bundle).is_ok_and(|bundle| bundle.message_signature.is_some())
 }
 
-/// The annotations of a manifest itself; the view leaves them out.
-fn annotations(manifest: &Manifest) -> BTreeMap<String, String> {
-    #[derive(Deserialize)]
-    struct Annotated {
-        annotations: Option<BTreeMap<String, String>>,
-    }
-    let read = serde_json::from_slice::<Annotated>(manifest.raw());
-    read.ok()
-        .and_then(|manifest| manifest.annotations)
-        .unwrap_or_default()
-}
-
 /// The layers that are signed payloads.
 pub(super) fn payloads(manifest: &Manifest) -> impl Iterator<Item = &Descriptor> {
     let layers = match manifest.view() {
@@ -134,7 +116,8 @@ fn bundle(manifest: &Manifest) -> Option<&Descriptor> {
     image.layers.iter().find(is_bundle)
 }
 
-/// The bytes of a blob; `None` where it is larger than `limit`, gone, or not what it is called.
+/// The bytes of a blob; `None` where it is larger than `limit`, or gone. Bytes that are not what they are
+/// called are an error: nobody's own signature is removed for a fault on the way.
 async fn small(
     client: &Client,
     repository: &Repository,
@@ -146,9 +129,7 @@ async fn small(
     }
     match client.pull_small_blob(repository, blob, limit).await {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if matches!(error.kind, ErrorKind::NotFound(_) | ErrorKind::Integrity(_)) => {
-            Ok(None)
-        }
+        Err(error) if matches!(error.kind, ErrorKind::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -164,7 +145,7 @@ pub(super) async fn is_layer_by(
     layer: &Descriptor,
     subject: &Digest,
 ) -> Result<bool, registry::Error> {
-    let Some(signature) = layer.annotations.get(SIGNATURE) else {
+    let Some(signature) = layer.annotations.get(SIGNATURE_ANNOTATION) else {
         return Ok(false);
     };
     let read = small(client, repository, layer, PAYLOAD_BYTES_MAX).await?;

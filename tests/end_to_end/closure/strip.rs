@@ -29,6 +29,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("closure::present_signatures_are_counted", present),
         trial("closure::prune_removes_signatures_alone", prune),
         trial("closure::prune_keeps_what_the_key_made", prune_keeps),
+        trial("closure::prune_removes_nothing_that_arrives_broken", broken),
         trial(
             "closure::what_cannot_be_deleted_fails_the_line",
             undeletable,
@@ -348,6 +349,27 @@ async fn prune_keeps() {
         stage.wrote_nothing(&stage.copy(&options).await);
         assert_eq!(stage.notes(), []);
     }
+}
+
+/// Bytes that were changed on the way say nothing of whose signature it is.
+async fn broken() {
+    let own = PrivateKey::generate().unwrap();
+    let stage = Stage::between(SIDES[0]).await;
+    let image = Image::new(&["a"])
+        .push(&stage.road.source, "app", Some("1"))
+        .await;
+    let destination = &stage.road.destination;
+    let (mine, my) = payload_by(&own, &image.digest);
+    let blob = Digest::sha256(mine.as_bytes());
+    put_tag(destination, image.digest, "sig", &[(&*mine, &*my)]).await;
+    destination.rule(when("GET", &format!("*/blobs/{blob}")).corrupt_body());
+    let keep = Some(own.public().clone());
+    let options = without_signatures(Prune::Yes { keep });
+    let result = stage.road.copy_with("app:1", "app:1", &options).await;
+    let failure = stage.road.is_failed(result);
+    assert_eq!(failure.kind, consign::event::Kind::Integrity, "{failure:?}");
+    assert_eq!(signatures(destination, image.digest).await, [my]);
+    assert_eq!(destination.count("DELETE", "*"), 0);
 }
 
 async fn undeletable() {
