@@ -10,6 +10,7 @@ mod digest;
 mod edit;
 mod manifest;
 mod media_type;
+mod namespace;
 mod platform;
 mod raw;
 mod reference;
@@ -20,6 +21,7 @@ pub use digest::{Algorithm, Digest, Digester};
 pub use edit::{merged, selected};
 pub use manifest::{Image, Index, MANIFEST_BYTES_MAX, Manifest, View};
 pub use media_type::MediaType;
+pub use namespace::{Namespace, Namespaced};
 pub use platform::{Platform, PlatformSelection};
 pub use reference::{Identifier, Pinned, Reference, Registry, Repository, Tag};
 
