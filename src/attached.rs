@@ -41,7 +41,7 @@ use serde_json::value::RawValue;
 
 use crate::flight::Flight;
 use crate::oci::{self, Descriptor, Digest, Identifier, Manifest, Pinned, Repository, Tag};
-use crate::registry::{self, Access, Client, ErrorKind};
+use crate::registry::{self, Access, Client, ErrorKind, Side};
 
 pub use layers::{Layer, config_of, layers, relayered};
 pub use lock::Held;
@@ -108,12 +108,12 @@ pub enum Error {
 /// What is attached to manifests, by one client, for a whole run. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Attached {
+    client: Client,
     inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    client: Client,
     locks: Locks,
     /// Whether the tags of a repository could be listed.
     listed: Flight<Repository, bool>,
@@ -131,8 +131,8 @@ impl Attached {
     /// somebody else, that others may write into, or that is a link is refused then.
     pub fn new(client: Client, locks: Option<PathBuf>) -> Self {
         Self {
+            client,
             inner: Arc::new(Inner {
-                client,
                 locks: Locks::new(locks),
                 listed: Flight::default(),
                 names: Mutex::default(),
@@ -140,6 +140,15 @@ impl Attached {
                 history: Mutex::default(),
                 pushed: Flight::default(),
             }),
+        }
+    }
+
+    /// The same for what is read on `side`: see [`Client::on`].
+    #[must_use]
+    pub fn on(&self, side: Side) -> Self {
+        Self {
+            client: self.client.on(side),
+            inner: Arc::clone(&self.inner),
         }
     }
 
@@ -161,8 +170,8 @@ impl Attached {
     }
 
     /// The client it asks.
-    pub fn client(&self) -> &Client {
-        &self.inner.client
+    pub const fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Whether the registry of `repository` may have a referrers API: false once it was seen to have none

@@ -30,7 +30,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::oci::Reference;
 
-use args::{BelowSign, Cli, Command, General, LogFormat};
+use args::{BelowAuth, BelowSign, Cli, Command, General, LogFormat};
 use error::Error;
 
 /// What the process is told from outside: read once, handed down.
@@ -39,6 +39,14 @@ struct Environment {
     home: Option<OsString>,
     docker_config: Option<OsString>,
     registry_auth_file: Option<OsString>,
+    /// `XDG_RUNTIME_DIR`.
+    runtime_dir: Option<OsString>,
+    /// `XDG_CONFIG_HOME`.
+    config_home: Option<OsString>,
+    /// The number of the user.
+    uid: Option<u32>,
+    /// Where programs are.
+    path: Option<OsString>,
     /// The passphrase of the private key; there and empty means that it is empty.
     cosign_password: Option<SecretString>,
     temporary: PathBuf,
@@ -54,6 +62,10 @@ impl Environment {
             home: nonempty("HOME"),
             docker_config: nonempty("DOCKER_CONFIG"),
             registry_auth_file: nonempty("REGISTRY_AUTH_FILE"),
+            runtime_dir: nonempty("XDG_RUNTIME_DIR"),
+            config_home: nonempty("XDG_CONFIG_HOME"),
+            uid: std::fs::metadata("/proc/self").ok().map(|own| own.uid()),
+            path: nonempty("PATH"),
             cosign_password: std::env::var("COSIGN_PASSWORD").ok().map(Into::into),
             temporary: std::env::temp_dir(),
             has_no_color: nonempty("NO_COLOR").is_some(),
@@ -69,7 +81,7 @@ impl Environment {
         let folder = if let Some(home) = &self.home {
             Path::new(home).join(".cache/consign/locks")
         } else {
-            let user = std::fs::metadata("/proc/self").ok()?.uid();
+            let user = self.uid?;
             self.temporary.join(format!("consign-{user}/locks"))
         };
         match std::fs::create_dir_all(folder.parent()?) {
@@ -80,6 +92,11 @@ impl Environment {
             }
         }
     }
+}
+
+/// What the environment has under a name.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// Runs the program: reads the command line, does it, and says how it ended.
@@ -136,6 +153,14 @@ fn run(cli: Cli) -> Result<u8, Error> {
             }
             Command::Inspect(args) => inspect::inspect(args, &environment).await,
             Command::ListTags(args) => inspect::list_tags(args, &environment).await,
+            Command::Login(args) => Box::pin(access::login(&args, &environment)).await,
+            Command::Logout(args) => access::logout(&args, &environment).await,
+            Command::Auth { below } => match below {
+                BelowAuth::Explain(args) => {
+                    let given = access::given(&args.access, &args.side)?;
+                    access::explain(&args, &given, &environment).await
+                }
+            },
             Command::Serve(args) => serve::serve(args).await,
             Command::Version => {
                 print(concat!("consign ", env!("CARGO_PKG_VERSION"), "\n"))?;
@@ -150,16 +175,9 @@ fn run(cli: Cli) -> Result<u8, Error> {
 }
 
 /// Flags of later versions, refused by name.
-const LATER_FLAGS: [&str; 8] = [
+const LATER_FLAGS: [&str; 1] = [
     // Hangar's `mirror validate` compares digests.
     "validate",
-    "--authfile",
-    "--src-creds",
-    "--dest-creds",
-    "--creds-file",
-    "--ca-file",
-    "--src-tls-verify",
-    "--dest-tls-verify",
 ];
 
 /// What is said of a flag or word that clap does not know, but a later version will.
@@ -192,7 +210,7 @@ fn later(error: &clap::Error) -> Option<Error> {
 }
 
 /// Commands of later versions, refused by name.
-const LATER: [&str; 14] = [
+const LATER: [&str; 11] = [
     "save",
     "load",
     "sync",
@@ -201,9 +219,6 @@ const LATER: [&str; 14] = [
     "delete",
     "merge-manifest",
     "convert-list",
-    "login",
-    "logout",
-    "auth",
     "report",
     "completion",
     "generate-list",

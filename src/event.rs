@@ -14,7 +14,7 @@ mod summary;
 
 use std::time::Duration;
 
-pub use failure::{CAUSE_CHARS_MAX, CAUSES_MAX, Failure, Kind, Side, Stage};
+pub use failure::{CAUSE_CHARS_MAX, CAUSES_MAX, Detail, Failure, Kind, Side, Stage};
 pub use ledger::{Error, Ledger, Reason};
 pub use meter::{InFlight, Meter, Reading};
 pub use signature::{

@@ -71,10 +71,12 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("hyper_util", &["serve"]),
     // The edge reads what belongs to this machine.
     ("clap", &["cli"]),
-    ("docker_credential", &["cli"]),
     ("std::env", &["cli"]),
     ("tokio::signal", &["cli"]),
     ("rpassword", &["cli"]),
+    // Programs of others get secrets: only helpers that a file of credentials names.
+    ("process::Command", &["cli"]),
+    ("tokio::process", &["cli"]),
     ("tracing_subscriber", &["cli"]),
     // Whoever writes to a person or to a file.
     ("indicatif", &["report"]),

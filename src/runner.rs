@@ -10,6 +10,8 @@ mod breaker;
 mod contest;
 mod gate;
 mod mirror;
+mod preflight;
+mod projects;
 mod queue;
 mod sign;
 mod signer;
@@ -29,17 +31,18 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 pub use gate::Gate;
-pub use mirror::Mirror;
+pub use mirror::{Mirror, Source};
+pub use projects::Projects;
 pub use sign::Sign;
 pub use signer::Signer;
 pub use trust::{Identity, Trust};
 pub use validate::Validate;
 
-use breaker::Breaker;
+use breaker::{Breaker, Doubt};
 use queue::Queue;
 
-use crate::event::{End, Event, Failure, Kind, Ledger, Note, Outcome, Stage, Summary};
-use crate::oci::{Digest, Registry};
+use crate::event::{End, Event, Failure, Kind, Ledger, Note, Outcome, Side, Stage, Summary};
+use crate::oci::{Digest, Namespace, Repository};
 use crate::pace::Pace;
 use crate::plan::{Course, Job, JobId, Plan};
 
@@ -48,8 +51,19 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// What is done for one job of a plan.
 pub trait Work: Send + Sync + 'static {
-    /// Tries `registry` before any job runs.
-    fn preflight(&self, registry: &Registry) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Tries one registry before any job runs: `repositories` are all that the plan wants of it on `side`.
+    /// Gives what is refused; nothing where all may go on.
+    fn preflight(
+        &self,
+        side: Side,
+        repositories: &[&Repository],
+    ) -> impl Future<Output = Vec<(Namespace, Failure)>> + Send;
+
+    /// The repositories in which the source of `job` is looked for, in their order; the last is what the line
+    /// means.
+    fn sources<'a>(&'a self, job: &'a Job) -> Vec<&'a Repository> {
+        vec![&job.source.repository]
+    }
 
     /// The digest that the source of `job` means now, for jobs that want one destination.
     fn digest(&self, job: &Job) -> impl Future<Output = Result<Digest, Failure>> + Send;
@@ -156,9 +170,9 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
             self.finish(job.id, &Outcome::Duplicate { of }, Duration::ZERO);
         }
         let at_once = self.settings.jobs;
-        let refused = breaker::preflight(&*self.work, &self.plan, at_once);
+        let refused = preflight::preflight(&*self.work, &self.plan, at_once);
         match unless_stopped(refused, wish, self.consumer).await {
-            Ok(refused) => self.breaker.refuse(refused),
+            Ok(refused) => self.breaker.refuse_all(refused),
             Err(end) => return end,
         }
         let contests = contest::settle(&*self.work, &self.plan, &self.breaker, at_once);
@@ -196,7 +210,7 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
                 if self.ledger.has_ended(job.id) {
                     continue;
                 }
-                if let Some(failure) = self.breaker.refusal(job) {
+                if let Some(failure) = self.breaker.refusal(job, &self.work.sources(job)) {
                     self.finish(job.id, &Outcome::NotTried(failure), Duration::ZERO);
                     continue;
                 }
@@ -222,8 +236,12 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
                         Ok((id, ran)) => (id, ran),
                         Err(error) => (error.id(), Ran::lost()),
                     };
-                    if let Some(job) = running.remove(&id) {
-                        self.finish(job, &ran.outcome, ran.elapsed);
+                    if let Some(job) = running.remove(&id)
+                        && let Some(doubt) = self.finish(job, &ran.outcome, ran.elapsed)
+                        && end == End::Completed
+                    {
+                        // A wish to stop is heard by the loop; what runs goes on meanwhile.
+                        self.try_again(&doubt, wish).await;
                     }
                 }
                 _ = tick.tick() => self.consumer.tick(),
@@ -264,14 +282,27 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
         })
     }
 
-    fn finish(&mut self, job: JobId, outcome: &Outcome, elapsed: Duration) {
+    /// Tries a credential by itself that was refused again and again.
+    async fn try_again(&mut self, doubt: &Doubt, wish: &mut watch::Receiver<Wish>) {
+        let (work, plan) = (Arc::clone(&self.work), Arc::clone(&self.plan));
+        let tried = async { Ok(preflight::again(&*work, &plan, doubt).await) };
+        let tried = unless_stopped(unless_panicked(tried), wish, self.consumer).await;
+        let refused = tried.unwrap_or_else(|_| Ok(Vec::new()));
+        for (namespace, failure) in refused.unwrap_or_default() {
+            self.breaker.refuse(Some(doubt.side), namespace, failure);
+        }
+    }
+
+    fn finish(&mut self, job: JobId, outcome: &Outcome, elapsed: Duration) -> Option<Doubt> {
         // A job that ended before has had its event; a second one would break the promise.
         if self.ledger.finish(job, outcome).is_err() {
-            return;
+            return None;
         }
-        if let Some(job) = self.plan.job(job) {
-            self.breaker.heed(job, outcome);
-        }
+        let doubt = self.plan.job(job).and_then(|job| {
+            let sources = self.work.sources(job);
+            let source = sources.last().copied().unwrap_or(&job.source.repository);
+            self.breaker.heed(job, source, outcome)
+        });
         self.consumer.event(&Event::Finished {
             job,
             outcome: outcome.clone(),
@@ -280,6 +311,7 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
         for repeated in self.queue.release(job, outcome) {
             self.finish(repeated, &Outcome::Duplicate { of: job }, Duration::ZERO);
         }
+        doubt
     }
 
     /// Ends what was never started.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio::time::sleep;
 
 use super::*;
-use crate::event::{Copied, Side, Tally};
+use crate::event::{Copied, Tally};
 use crate::list;
 use crate::oci::Pinned;
 use crate::plan;
@@ -112,11 +112,11 @@ impl Drop for PanicsWhenDropped {
     }
 }
 
-fn failure(stage: Stage, kind: Kind, side: Option<Side>) -> Failure {
+pub(super) fn failure(stage: Stage, kind: Kind, side: Option<Side>) -> Failure {
     Failure::because(stage, side, kind, "as planned")
 }
 
-fn copied(job: &Job) -> Copied {
+pub(super) fn copied(job: &Job) -> Copied {
     let digest = Digest::sha256(job.source.to_string().as_bytes());
     Copied {
         image: Pinned {
@@ -132,14 +132,18 @@ fn copied(job: &Job) -> Copied {
 }
 
 impl Work for Fake {
-    async fn preflight(&self, registry: &Registry) -> Result<(), Failure> {
+    async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Vec<(Namespace, Failure)> {
+        let registry = repositories[0].registry();
         match self.doors.get(&registry.to_string()) {
-            None => Ok(()),
+            None => Vec::new(),
             Some(Door::Slow(millis)) => {
                 sleep(Duration::from_millis(*millis)).await;
-                Ok(())
+                Vec::new()
             }
-            Some(Door::Refused(kind)) => Err(failure(Stage::Preflight, *kind, None)),
+            Some(Door::Refused(kind)) => vec![(
+                registry.clone().into(),
+                failure(Stage::Preflight, *kind, None),
+            )],
             Some(Door::Hang) => std::future::pending().await,
             Some(Door::Panic) => panic_silently(),
         }
@@ -1216,10 +1220,12 @@ fn a_reason_keeps_its_innermost_cause() {
     };
     let mut breaker = Breaker::new(1);
     for _ in 0..8 {
-        assert_eq!(breaker.refusal(&plan.jobs()[0]), None);
-        breaker.heed(&plan.jobs()[0], &Outcome::Failed(deep.clone()));
+        let source = &plan.jobs()[0].source.repository;
+        assert_eq!(breaker.refusal(&plan.jobs()[0], &[source]), None);
+        breaker.heed(&plan.jobs()[0], source, &Outcome::Failed(deep.clone()));
     }
-    let reason = breaker.refusal(&plan.jobs()[0]).unwrap();
+    let source = &plan.jobs()[0].source.repository;
+    let reason = breaker.refusal(&plan.jobs()[0], &[source]).unwrap();
     assert_eq!(reason.causes.len(), crate::event::CAUSES_MAX);
     assert_eq!(reason.causes.last(), deep.causes.last());
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-pub use error::{Cause, Error, Subject, kind_of, kind_of_attached};
+pub use error::{Cause, Error, Subject, blamed, kind_of, kind_of_attached, with_blame};
 
 use crate::attached::Attached;
 use crate::event::{Changed, Copied, Failure, Meter, Note, Outcome, Side, Signing, Stage};
@@ -30,7 +30,7 @@ use crate::oci::{
     Repository, View,
 };
 use crate::pace::Pace;
-use crate::registry::{Access, Client};
+use crate::registry::{self, Access, Client};
 use crate::sigstore::PublicKey;
 
 /// What stands under the tag when the selection leaves something out of an index.
@@ -191,6 +191,14 @@ impl std::fmt::Debug for Watch<'_> {
 /// take some hundred MiB, real ones next to nothing.
 const LEAVES_MAX: usize = 64;
 
+/// The same in the words of the client, which knows no jobs.
+const fn registry_side(side: Side) -> registry::Side {
+    match side {
+        Side::Source => registry::Side::Source,
+        Side::Destination => registry::Side::Destination,
+    }
+}
+
 /// What a digest names in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Thing {
@@ -259,6 +267,11 @@ impl Engine {
     /// The client it asks.
     pub const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The client for what is read on `side`.
+    fn client_on(&self, side: Side) -> Client {
+        self.client.on(registry_side(side))
     }
 
     /// What it finds attached things by.

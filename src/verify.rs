@@ -26,7 +26,7 @@ pub use judge::{judge, signatures};
 
 use crate::attached::Attached;
 use crate::event::{Failure, Format, Kind, Role, Stage, Validation, Verdict};
-use crate::oci::{Digest, Manifest, Pinned, PlatformSelection, Reference, Tag};
+use crate::oci::{Digest, Manifest, Pinned, PlatformSelection, Reference, Repository, Tag};
 use crate::pace::Pace;
 use crate::policy::SignedIdentity;
 use crate::registry::Access;
@@ -79,6 +79,9 @@ pub enum Compared {
 pub struct Question<'a> {
     /// The image; its digest counts where it has one.
     pub image: &'a Reference,
+    /// Where it and its signatures are asked for, if not in the repository that it is named by: a mirror,
+    /// which has no say in what the image is called.
+    pub place: Option<&'a Repository>,
     /// Which of its manifests are meant.
     pub subjects: Subjects,
     /// Which of its platforms are.
@@ -159,8 +162,9 @@ async fn judge_all(
     question: &Question<'_>,
     root: &Manifest,
 ) -> Result<Validation, Failure> {
+    let place = question.place.unwrap_or(&question.image.repository);
     let pinned = |digest| Pinned {
-        repository: question.image.repository.clone(),
+        repository: place.clone(),
         digest,
     };
     let image = pinned(root.digest());

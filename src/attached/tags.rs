@@ -162,6 +162,7 @@ fn says_nothing(kind: &ErrorKind) -> bool {
             kind,
             ErrorKind::NotFound(_)
                 | ErrorKind::Unauthorized(_)
+                | ErrorKind::CredentialRefused(_)
                 | ErrorKind::Refused(_)
                 | ErrorKind::Protocol(_)
         )

@@ -1,220 +1,229 @@
-//! Credentials and clients from the files people already have.
+//! How registries are spoken to: credentials, certificates, mirrors and proxies from the files and variables
+//! that people already have.
 //!
-//! `REGISTRY_AUTH_FILE` where it is set, else `$DOCKER_CONFIG/config.json`, else
-//! `~/.docker/config.json`. A file that is named and cannot be read is an error; one that is only the
-//! habit may be absent. Each registry gets what is written for exactly its own host and port.
+//! Which of them counts, and in which order, is written in `docs/ACCESS.md`; `consign auth explain` tells it
+//! for one registry. A run has two sides. What `registries.conf` says is for sources alone; the images that
+//! `sign` and `validate` speak of are exactly where their names say.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+mod aliases;
+mod authfile;
+mod certificates;
+mod explain;
+mod files;
+mod given;
+mod helper;
+mod json;
+mod login;
+mod logout;
+mod proxies;
+mod registries;
+mod search;
+mod sources;
+mod store;
+#[cfg(test)]
+#[path = "access/support_tests.rs"]
+mod support;
+mod way;
 
-use docker_credential::{CredentialRetrievalError, DockerCredential};
+use std::path::Path;
+use std::sync::Arc;
 
-use crate::oci::Registry;
-use crate::registry::{Client, Credential, Credentials, Settings, Tls};
+use crate::oci::{Registry, Repository};
+use crate::registry::{Certificates, Client, Credentials, Party, Settings, Tls};
+
+pub(super) use aliases::{Typed, resolved};
+pub(super) use explain::explain;
+pub(super) use login::login;
+pub(super) use logout::logout;
+pub(super) use registries::Registries;
+pub(super) use sources::Sources;
 
 use super::Environment;
-use super::args::Access;
+use super::args::{Access, OneSide, TwoSides};
 use super::error::Error;
+use given::{Creds, CredsFile, Given};
+use search::credentials;
 
-/// The largest file of credentials that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// The folder that the host's own files are below.
+const ROOT: &str = "/";
 
-/// A client with the credentials of `registries`.
-pub(super) fn client<'a>(
+/// A client for a command of one side, with the credentials of `repositories`.
+pub(super) async fn client<'a>(
+    access: &Access,
+    side: &OneSide,
+    environment: &Environment,
+    repositories: impl IntoIterator<Item = &'a Repository> + Clone,
+) -> Result<Client, Error> {
+    let given = given(access, side)?;
+    let party = Party {
+        credentials: credentials(&given, environment, repositories.clone()).await?,
+        tls: tls(access.tls_verify),
+        ..Party::default()
+    };
+    let registries = repositories.into_iter().map(Repository::registry);
+    let certificates = certificates(access, environment, registries)?;
+    settings(access, [party.clone(), party], certificates).map(Client::new)
+}
+
+/// A client for a command that looks at one image, as a source is looked at: with what `registries.conf` says
+/// of it.
+pub(super) async fn client_of_source(
+    access: &Access,
+    side: &OneSide,
+    environment: &Environment,
+    sources: &Sources,
+) -> Result<Client, Error> {
+    let given = given(access, side)?;
+    let party = source_party(&given, access.tls_verify, environment, sources).await?;
+    let registries = sources.repositories().map(Repository::registry);
+    let certificates = certificates(access, environment, registries)?;
+    settings(access, [party.clone(), party], certificates).map(Client::new)
+}
+
+/// A client for a copy from `sources` to `destinations`.
+pub(super) async fn client_of_two<'a>(
+    access: &Access,
+    sides: &TwoSides,
+    environment: &Environment,
+    sources: &'a Sources,
+    destinations: impl IntoIterator<Item = &'a Repository> + Clone,
+) -> Result<Client, Error> {
+    let [from, to] = given_of_two(access, sides)?;
+    let verifies = sides.src_tls_verify.or(access.tls_verify);
+    let source = source_party(&from, verifies, environment, sources).await?;
+    let destination = Party {
+        credentials: credentials(&to, environment, destinations.clone()).await?,
+        tls: tls(sides.dest_tls_verify.or(access.tls_verify)),
+        ..Party::default()
+    };
+    let registries = sources.repositories().chain(destinations);
+    let registries = registries.map(Repository::registry);
+    let certificates = certificates(access, environment, registries)?;
+    settings(access, [source, destination], certificates).map(Client::new)
+}
+
+/// How sources are spoken to. What was given on the command line for them is for those that lines mean,
+/// and not for mirrors that somebody else has put in front of them.
+async fn source_party(
+    given: &Given,
+    verifies: Option<bool>,
+    environment: &Environment,
+    sources: &Sources,
+) -> Result<Party, Error> {
+    let for_mirrors = Given {
+        creds: None,
+        ..given.clone()
+    };
+    let mut all = credentials(&for_mirrors, environment, sources.mirrors()).await?;
+    all.extend(&credentials(given, environment, sources.meant()).await?);
+    Ok(Party {
+        credentials: all,
+        tls: tls(verifies),
+        // What is typed counts more than what is written down.
+        exceptions: match verifies {
+            Some(_) => crate::oci::Namespaced::default(),
+            None => sources.exceptions(),
+        },
+    })
+}
+
+/// What the command line says about credentials.
+pub(super) fn given(access: &Access, side: &OneSide) -> Result<Given, Error> {
+    Ok(Given {
+        creds: creds("--creds", side.creds.as_ref())?,
+        no_creds: side.no_creds,
+        creds_file: creds_file(access)?,
+        authfile: access.authfile.clone(),
+    })
+}
+
+/// The same for the two sides of a copy.
+fn given_of_two(access: &Access, sides: &TwoSides) -> Result<[Given; 2], Error> {
+    let creds_file = creds_file(access)?;
+    let authfile = |own: &Option<std::path::PathBuf>| own.clone().or(access.authfile.clone());
+    Ok([
+        Given {
+            creds: creds("--src-creds", sides.src_creds.as_ref())?,
+            no_creds: sides.src_no_creds,
+            creds_file: creds_file.clone(),
+            authfile: authfile(&sides.src_authfile),
+        },
+        Given {
+            creds: creds("--dest-creds", sides.dest_creds.as_ref())?,
+            no_creds: sides.dest_no_creds,
+            creds_file,
+            authfile: authfile(&sides.dest_authfile),
+        },
+    ])
+}
+
+fn creds(
+    flag: &'static str,
+    value: Option<&secrecy::SecretString>,
+) -> Result<Option<Creds>, Error> {
+    value.map(|value| Creds::read(flag, value)).transpose()
+}
+
+fn creds_file(access: &Access) -> Result<Option<Arc<CredsFile>>, Error> {
+    let file = access.creds_file.as_deref().map(CredsFile::open);
+    Ok(file.transpose()?.map(Arc::new))
+}
+
+const fn tls(verifies: Option<bool>) -> Tls {
+    match verifies {
+        Some(false) => Tls::Unverified,
+        Some(true) | None => Tls::Verified,
+    }
+}
+
+/// The certificates for `registries`, and for whatever else the host's certs.d has some.
+fn certificates<'a>(
     access: &Access,
     environment: &Environment,
     registries: impl IntoIterator<Item = &'a Registry>,
-) -> Result<Client, Error> {
-    let settings = Settings {
-        credentials: credentials(environment, registries)?,
-        tls: if access.tls_verify {
-            Tls::Verified
-        } else {
-            Tls::Unverified
-        },
+) -> Result<Certificates, Error> {
+    let sources = certificates::Sources {
+        authorities: &access.ca_files,
+        folder: access.cert_dir.as_deref(),
+        home: environment.home.as_deref().map(Path::new),
+        root: Path::new(ROOT),
+    };
+    certificates::read(&sources, registries)
+}
+
+/// All settings of a client, source first.
+fn settings(
+    access: &Access,
+    [source, destination]: [Party; 2],
+    certificates: Certificates,
+) -> Result<Settings, Error> {
+    Ok(Settings {
+        source,
+        destination,
+        certificates,
+        proxies: proxies::read(&super::variable)?,
         stall_timeout: access.stall_timeout,
         ..Settings::default()
-    };
-    Client::new(settings).map_err(|error| Error::usage("cannot set up TLS", &error))
+    })
 }
 
-fn credentials<'a>(
+/// The same for a registry that is logged in to.
+fn settings_of_one(
+    access: &Access,
     environment: &Environment,
-    registries: impl IntoIterator<Item = &'a Registry>,
-) -> Result<Credentials, Error> {
-    let mut credentials = Credentials::none();
-    let Some(file) = AuthFile::read(environment)? else {
-        return Ok(credentials);
+    registry: &Registry,
+    credentials: Credentials,
+) -> Result<Settings, Error> {
+    let party = Party {
+        credentials,
+        tls: tls(access.tls_verify),
+        ..Party::default()
     };
-    for registry in registries {
-        if let Some(credential) = file.credential(registry)? {
-            credentials.insert(registry.clone(), credential);
-        }
-    }
-    Ok(credentials)
+    let certificates = certificates(access, environment, [registry])?;
+    settings(access, [party.clone(), party], certificates)
 }
 
-struct AuthFile {
-    path: PathBuf,
-    bytes: Vec<u8>,
-}
-
-impl AuthFile {
-    fn read(environment: &Environment) -> Result<Option<Self>, Error> {
-        let (path, is_named) = if let Some(path) = &environment.registry_auth_file {
-            (PathBuf::from(path), true)
-        } else if let Some(folder) = &environment.docker_config {
-            (Path::new(folder).join("config.json"), false)
-        } else if let Some(home) = &environment.home {
-            (Path::new(home).join(".docker/config.json"), false)
-        } else {
-            return Ok(None);
-        };
-        let fail = |error: std::io::Error| {
-            Error::usage(
-                &format!("cannot read credentials from `{}`", path.display()),
-                &error,
-            )
-        };
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_named => {
-                return Ok(None);
-            }
-            Err(error) => return Err(fail(error)),
-        };
-        let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX + 1)
-            .read_to_end(&mut bytes)
-            .map_err(fail)?;
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
-            let what = format!(
-                "`{}` is larger than 1 MiB, which no file of credentials is",
-                path.display()
-            );
-            return Err(Error::refused(&what));
-        }
-        Ok(Some(Self { path, bytes }))
-    }
-
-    /// What the file, or a helper that it names, has for `registry`.
-    fn credential(&self, registry: &Registry) -> Result<Option<Credential>, Error> {
-        for key in keys(registry) {
-            let found = docker_credential::get_credential_from_reader(self.bytes.as_slice(), &key);
-            match found {
-                // podman writes an empty entry for "logged out"; it is nothing to send.
-                Ok(DockerCredential::UsernamePassword(user, password))
-                    if user.is_empty() && password.is_empty() => {}
-                Ok(DockerCredential::UsernamePassword(user, password)) => {
-                    let password = password.into();
-                    return Ok(Some(Credential::Password { user, password }));
-                }
-                Ok(DockerCredential::IdentityToken(token)) => {
-                    return Ok(Some(Credential::IdentityToken(token.into())));
-                }
-                Err(CredentialRetrievalError::NoCredentialConfigured) => {}
-                Err(CredentialRetrievalError::HelperFailure { ref stdout, .. })
-                    if stdout.contains("not found") => {}
-                Err(error) => {
-                    let path = self.path.display();
-                    let what = format!("cannot get the credential of `{registry}` from `{path}`");
-                    // A helper's own output may hold what is not to be printed.
-                    if let CredentialRetrievalError::HelperFailure { helper, .. } = &error {
-                        return Err(Error::refused(&format!(
-                            "{what}: the helper `{helper}` failed"
-                        )));
-                    }
-                    return Err(Error::usage(&what, &error));
-                }
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// The names under which files keep the credential of `registry`: its own, and for Docker Hub the
-/// address that `docker login` writes.
-fn keys(registry: &Registry) -> Vec<String> {
-    let mut keys = Vec::new();
-    if *registry == Registry::docker_hub() {
-        keys.push("https://index.docker.io/v1/".to_owned());
-        keys.push("index.docker.io".to_owned());
-    }
-    keys.push(registry.to_string());
-    keys
-}
-
-#[cfg(test)]
-mod tests {
-    use secrecy::ExposeSecret as _;
-
-    use super::*;
-
-    fn environment(folder: &Path) -> Environment {
-        Environment {
-            home: None,
-            docker_config: Some(folder.into()),
-            registry_auth_file: None,
-            cosign_password: None,
-            temporary: folder.into(),
-            has_no_color: true,
-            is_terminal: false,
-        }
-    }
-
-    fn user(credentials: &Credentials, registry: &str) -> Option<String> {
-        match credentials.get(&registry.parse().unwrap())? {
-            Credential::Password { user, password } => {
-                Some(format!("{user}:{}", password.expose_secret()))
-            }
-            Credential::IdentityToken(token) => Some(token.expose_secret().to_owned()),
-        }
-    }
-
-    #[test]
-    fn each_registry_gets_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        // "YTpiOmM=" is "a:b:c", "ZDpl" is "d:e".
-        let text = r#"{"auths":{
-            "reg.example:5000":{"auth":"YTpiOmM="},
-            "https://index.docker.io/v1/":{"auth":"ZDpl"},
-            "token.example":{"auth":"","identitytoken":"secret"}}}"#;
-        std::fs::write(folder.path().join("config.json"), text).unwrap();
-        let names = [
-            "reg.example:5000",
-            "reg.example",
-            "docker.io",
-            "token.example",
-        ];
-        let registries: Vec<Registry> = names.iter().map(|name| name.parse().unwrap()).collect();
-        let credentials = credentials(&environment(folder.path()), &registries).unwrap();
-        assert_eq!(
-            user(&credentials, "reg.example:5000").as_deref(),
-            Some("a:b:c")
-        );
-        assert_eq!(user(&credentials, "reg.example"), None);
-        assert_eq!(user(&credentials, "docker.io").as_deref(), Some("d:e"));
-        assert_eq!(
-            user(&credentials, "token.example").as_deref(),
-            Some("secret")
-        );
-    }
-
-    #[test]
-    fn a_named_file_must_be_there_and_right() {
-        let folder = tempfile::tempdir().unwrap();
-        let registries = ["reg.example".parse::<Registry>().unwrap()];
-        let mut environment = environment(folder.path());
-        assert!(credentials(&environment, &registries).is_ok());
-        environment.registry_auth_file = Some(folder.path().join("none.json").into());
-        let error = credentials(&environment, &registries)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("none.json"), "{error}");
-        let bad = folder.path().join("bad.json");
-        std::fs::write(&bad, "{").unwrap();
-        environment.registry_auth_file = Some(bad.into());
-        assert!(credentials(&environment, &registries).is_err());
-    }
+/// What the host's `registries.conf` says.
+pub(super) fn registries() -> Result<Registries, Error> {
+    Registries::read(&super::variable, Path::new(ROOT))
 }

@@ -7,15 +7,20 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod access;
+mod login;
 mod selecting;
 mod signatures;
 
+pub(super) use access::{Access, OneSide, TwoSides};
+pub(super) use login::{BelowAuth, ExplainArgs, LoginArgs, LogoutArgs};
 pub(super) use selecting::Selecting;
 pub(super) use signatures::{
     BelowSign, IdentityArgs, InPlace, SignArgs, SignCommand, Signatures, Signing, ValidateArgs,
     annotations,
 };
 
+use super::access::Typed;
 use super::generate_key::GenerateKeyArgs;
 use crate::oci::{Reference, Registry};
 use crate::plan::Project;
@@ -91,6 +96,16 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// List the tags of a repository, sorted, as JSON
     ListTags(ListTagsArgs),
+    /// Log in to a registry: prove a user and a password there, and keep them
+    Login(Box<LoginArgs>),
+    /// Log out of a registry: forget what is kept of it
+    Logout(LogoutArgs),
+    /// Look at credentials
+    Auth {
+        /// What to do.
+        #[command(subcommand)]
+        below: BelowAuth,
+    },
     /// Serve a directory as a registry, or one in memory
     Serve(ServeArgs),
     /// Print the version
@@ -141,6 +156,9 @@ pub(super) struct MirrorArgs {
     /// How registries are spoken to.
     #[command(flatten)]
     pub(super) access: Access,
+    /// What is otherwise on one side.
+    #[command(flatten)]
+    pub(super) sides: TwoSides,
     /// The bounds of the run.
     #[command(flatten)]
     pub(super) bounds: Bounds,
@@ -151,7 +169,7 @@ pub(super) struct MirrorArgs {
 pub(super) struct CopyArgs {
     /// The image to copy
     #[arg(value_name = "SRC")]
-    pub(super) from: Reference,
+    pub(super) from: Typed,
     /// Where to; without a tag, the one of the source
     #[arg(value_name = "DST")]
     pub(super) to: Reference,
@@ -164,6 +182,9 @@ pub(super) struct CopyArgs {
     /// How registries are spoken to.
     #[command(flatten)]
     pub(super) access: Access,
+    /// What is otherwise on one side.
+    #[command(flatten)]
+    pub(super) sides: TwoSides,
     /// The bounds of the run.
     #[command(flatten)]
     pub(super) bounds: Bounds,
@@ -221,25 +242,6 @@ impl Later {
     }
 }
 
-/// How registries are spoken to.
-#[derive(Debug, Clone, Args)]
-pub(super) struct Access {
-    /// Check certificates; `=false` takes any, and plain HTTP where TLS is not spoken
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        default_value = "true",
-        default_missing_value = "true",
-        require_equals = true,
-        action = clap::ArgAction::Set
-    )]
-    pub(super) tls_verify: bool,
-    /// How long a transfer or request may make no progress
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
-    pub(super) stall_timeout: Duration,
-}
-
 /// The bounds of a run.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Bounds {
@@ -257,13 +259,16 @@ pub(super) struct Bounds {
 pub(super) struct InspectArgs {
     /// The image
     #[arg(value_name = "REF")]
-    pub(super) image: Reference,
+    pub(super) image: Typed,
     /// Print the bytes of its manifest, unchanged
     #[arg(long)]
     pub(super) raw: bool,
     /// How registries are spoken to.
     #[command(flatten)]
     pub(super) access: Access,
+    /// Who asks.
+    #[command(flatten)]
+    pub(super) side: OneSide,
 }
 
 /// `consign list-tags`.
@@ -275,6 +280,9 @@ pub(super) struct ListTagsArgs {
     /// How registries are spoken to.
     #[command(flatten)]
     pub(super) access: Access,
+    /// Who asks.
+    #[command(flatten)]
+    pub(super) side: OneSide,
 }
 
 /// `consign serve`.

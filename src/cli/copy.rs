@@ -6,10 +6,10 @@ use crate::list::{Entry, Line, Names, Settings, Written};
 use crate::oci::{Reference, Tag};
 use crate::plan::{self, Rewrite};
 
-use super::Environment;
 use super::args::{CopyArgs, General};
 use super::error::Error;
 use super::mirror::Copy;
+use super::{Environment, access};
 
 /// `consign copy`.
 pub(super) async fn copy(
@@ -18,13 +18,16 @@ pub(super) async fn copy(
     environment: &Environment,
 ) -> Result<u8, Error> {
     let CopyArgs {
-        mut from,
+        from,
         mut to,
         output,
         copying,
         access,
+        sides,
         bounds,
     } = args;
+    let registries = access::registries()?;
+    let mut from = from.source(&registries);
     let text = format!("{from} {to}");
     name(&mut from, &mut to)?;
     let entry = Entry {
@@ -54,6 +57,8 @@ pub(super) async fn copy(
         output,
         copying,
         access,
+        sides,
+        registries,
         bounds,
     };
     run.run(general, environment).await

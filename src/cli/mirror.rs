@@ -1,21 +1,22 @@
 //! `mirror`, `plan`, and the run that `copy` shares with them.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attached::Attached;
 use crate::event::Meter;
-use crate::oci::Registry;
 use crate::plan::{self, Plan, Rewrite};
 use crate::report::{Skipped, write_plan_json, write_plan_text};
-use crate::runner::{Mirror, Signer, Trust};
+use crate::runner::{Mirror, Projects, Signer, Trust};
 use crate::sigstore::PublicKey;
 use crate::transfer::{Closure, Engine, Options, Overwrite, Prune};
 use crate::verify::Subjects;
 
-use super::args::{Access, Bounds, Copying, General, IndexArg, LogFormat, MirrorArgs, Output};
+use super::access::{Registries, Sources};
+use super::args::{
+    Access, Bounds, Copying, General, IndexArg, LogFormat, MirrorArgs, Output, TwoSides,
+};
 use super::error::Error;
 use super::lists::{BadLines, Lists};
 use super::run::Run;
@@ -34,8 +35,16 @@ pub(super) async fn mirror(
         destination_project: args.destination_project,
     };
     let bad_lines = BadLines::of(args.skip_bad_lines);
-    let (plan, skipped, _) =
-        Lists::read(&args.files)?.plan(bad_lines, |entries| plan::plan_good(entries, &rewrite))?;
+    let registries = access::registries()?;
+    let planned = |entries| {
+        // `--source` says where everything comes from.
+        let entries = match rewrite.source_registry {
+            Some(_) => entries,
+            None => access::resolved(entries, &registries),
+        };
+        plan::plan_good(entries, &rewrite)
+    };
+    let (plan, skipped, _) = Lists::read(&args.files)?.plan(bad_lines, planned)?;
     say_skipped(&skipped, general);
     let copying = Copy {
         command: "mirror",
@@ -46,6 +55,8 @@ pub(super) async fn mirror(
         output: args.output,
         copying: args.copying,
         access: args.access,
+        sides: args.sides,
+        registries,
         bounds: args.bounds,
     };
     if args.dry_run {
@@ -88,6 +99,9 @@ pub(super) struct Copy {
     pub(super) output: Output,
     pub(super) copying: Copying,
     pub(super) access: Access,
+    pub(super) sides: TwoSides,
+    /// What the host says of sources.
+    pub(super) registries: Registries,
     pub(super) bounds: Bounds,
 }
 
@@ -211,21 +225,25 @@ impl Copy {
         let gate = policy::gate(&self.copying, environment)?;
         let signer = self.signer(environment).await?;
         let own = signer.as_ref().map(|signer| signer.key.public().clone());
-        let registries: BTreeSet<Registry> = self
-            .plan
-            .source_registries()
-            .into_keys()
-            .chain(self.plan.destination_registries().into_keys())
-            .cloned()
-            .collect();
-        let client = access::client(&self.access, environment, &registries)?;
+        let sources = Sources::of(&self.plan, &self.registries)?;
+        let jobs = self.plan.distinct();
+        let destinations: Vec<_> = jobs.map(|job| &job.destination.repository).collect();
+        let (access, sides) = (&self.access, &self.sides);
+        let client =
+            access::client_of_two(access, sides, environment, &sources, destinations).await?;
         let attached = Attached::new(client.clone(), environment.locks());
         let meter = Arc::new(Meter::new());
         let engine = Engine::new(client, Arc::clone(&meter), attached);
         let work = Mirror::new(Arc::new(engine), options(&self.copying, own)?)
             .with_gate(gate)
             .with_trust(trust)
-            .with_signer(signer);
+            .with_signer(signer)
+            .with_sources(sources.by_job())
+            .with_projects(if self.sides.create_projects {
+                Projects::Made
+            } else {
+                Projects::Named
+            });
         run.run(work, &meter, general, environment).await
     }
 }

@@ -1,17 +1,17 @@
 //! `sign` and `validate`: runs over images that stay where they are.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attached::Attached;
 use crate::event::Meter;
-use crate::oci::{Reference, Registry};
+use crate::oci::Reference;
 use crate::plan::{self, Plan, Stay};
 use crate::report::Skipped;
 use crate::runner::{Sign, Trust, Validate};
 
-use super::args::{Access, General, InPlace, SignArgs, ValidateArgs};
+use super::args::{Access, General, InPlace, OneSide, SignArgs, ValidateArgs};
 use super::error::Error;
 use super::lists::{self, BadLines, Lists, Rejected};
 use super::mirror::{say_skipped, show};
@@ -49,11 +49,11 @@ pub(super) async fn sign(
     } else {
         rejected(&stay)
     };
-    let access = stay.images.access.clone();
+    let (access, side) = (stay.images.access.clone(), stay.images.side.clone());
     let run = stay.run("sign", "sign-failed.txt");
     run.check_outputs()?;
     let signer = keys::signer(&key, &args.signing, what, (&run.plan, environment)).await?;
-    let attached = attached(&run.plan, &access, environment)?;
+    let attached = attached(&run.plan, (&access, &side), environment).await?;
     let work = Sign::new(attached, signer, rejected);
     run.run(work, &Arc::new(Meter::new()), general, environment)
         .await
@@ -85,10 +85,10 @@ pub(super) async fn validate(
     if stay.is_dry {
         return show(&stay.plan, &stay.skipped, stay.images.output);
     }
-    let access = stay.images.access.clone();
+    let (access, side) = (stay.images.access.clone(), stay.images.side.clone());
     let run = stay.run("validate", failed);
     run.check_outputs()?;
-    let attached = attached(&run.plan, &access, environment)?;
+    let attached = attached(&run.plan, (&access, &side), environment).await?;
     let work = Validate::new(attached, trust);
     run.run(work, &Arc::new(Meter::new()), general, environment)
         .await
@@ -170,9 +170,12 @@ impl Staying {
     }
 }
 
-fn attached(plan: &Plan, access: &Access, environment: &Environment) -> Result<Attached, Error> {
-    let registries: BTreeSet<Registry> =
-        plan.destination_registries().into_keys().cloned().collect();
-    let client = access::client(access, environment, &registries)?;
+async fn attached(
+    plan: &Plan,
+    (access, side): (&Access, &OneSide),
+    environment: &Environment,
+) -> Result<Attached, Error> {
+    let repositories = plan.jobs().iter().map(|job| &job.destination.repository);
+    let client = access::client(access, side, environment, repositories).await?;
     Ok(Attached::new(client, environment.locks()))
 }

@@ -3,6 +3,7 @@
 use std::error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::text;
 
@@ -20,6 +21,10 @@ pub struct Failure {
     pub side: Option<Side>,
     /// What it was, in one word.
     pub kind: Kind,
+    /// What more is known of it, for hints and for what else it means.
+    pub detail: Detail,
+    /// When to try again, where the registry says that it takes longer than a run waits.
+    pub again: Option<SystemTime>,
     /// The chain of causes, outermost first, each fit for printing; not empty.
     ///
     /// At most [`CAUSES_MAX`] of [`CAUSE_CHARS_MAX`] characters. What is cut is cut in the middle:
@@ -67,6 +72,8 @@ impl Failure {
             stage,
             side,
             kind,
+            detail: Detail::None,
+            again: None,
             causes: kept.into(),
         }
     }
@@ -77,8 +84,64 @@ impl Failure {
             stage,
             side,
             kind,
+            detail: Detail::None,
+            again: None,
             causes: Arc::from([text::cleaned(cause, CAUSE_CHARS_MAX)]),
         }
+    }
+
+    /// The same, with `detail`.
+    #[must_use]
+    pub const fn with_detail(mut self, detail: Detail) -> Self {
+        self.detail = detail;
+        self
+    }
+}
+
+/// What more is known of a failure than its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Detail {
+    /// Nothing.
+    #[default]
+    None,
+    /// The credential itself is not taken, whatever it is used for.
+    Credential,
+    /// The registry's certificate is not trusted here.
+    Certificate,
+    /// The registry's certificate has ended, or has not begun, by this machine's clock.
+    CertificateTime,
+    /// The registry's certificate is for other names.
+    CertificateName,
+    /// The registry wants a client certificate, or another one.
+    ClientCertificate,
+    /// The way leads through a proxy, and ends there.
+    Proxy,
+    /// The project or repository must be made first.
+    Project,
+    /// A quota is used up.
+    Quota,
+    /// The tag may not be moved.
+    Immutable,
+    /// The host's `registries.conf` blocks it.
+    Blocked,
+}
+
+impl Detail {
+    /// The word for machines; nothing where nothing is known.
+    pub const fn as_str(self) -> Option<&'static str> {
+        Some(match self {
+            Self::None => return None,
+            Self::Credential => "credential",
+            Self::Certificate => "certificate",
+            Self::CertificateTime => "certificate-time",
+            Self::CertificateName => "certificate-name",
+            Self::ClientCertificate => "client-certificate",
+            Self::Proxy => "proxy",
+            Self::Project => "project",
+            Self::Quota => "quota",
+            Self::Immutable => "immutable",
+            Self::Blocked => "blocked",
+        })
     }
 }
 

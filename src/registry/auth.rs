@@ -50,10 +50,19 @@ impl Scope {
 /// What a token has to allow, so that one token serves all requests to one side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Reading: a source.
+    /// Reading.
     Pull,
     /// Reading and writing: a destination.
     PullPush,
+}
+
+/// One side of a run: each has credentials and trust of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Where images come from.
+    Source,
+    /// Where they go, or stay.
+    Destination,
 }
 
 impl Access {

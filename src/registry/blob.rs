@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::oci::{Descriptor, Digester, Repository};
 
-use super::auth::Scope;
-use super::call::{Answer, Call, Lane};
+use super::auth::Access;
+use super::call::{Answer, Lane, PAGE, is_page};
 use super::client::Client;
 use super::error::{Error, ErrorKind, Mismatch, NetworkError};
 
@@ -160,8 +160,8 @@ impl BlobReader {
             let mut chunk = match tokio::time::timeout(patience, body.chunk()).await {
                 Err(_) => return Err(self.error(ErrorKind::Stalled(patience))),
                 Ok(Err(error)) => {
-                    let network = NetworkError::Http(error.without_url());
-                    return Err(self.error(ErrorKind::Network(network)));
+                    let network = NetworkError::http(error);
+                    return Err(self.error(ErrorKind::Network(Box::new(network))));
                 }
                 Ok(Ok(None)) => {
                     let eof = std::io::Error::new(
@@ -171,7 +171,7 @@ impl BlobReader {
                             self.offset, self.descriptor.size
                         ),
                     );
-                    return Err(self.error(ErrorKind::Network(NetworkError::Io(eof))));
+                    return Err(self.error(ErrorKind::Network(Box::new(eof.into()))));
                 }
                 Ok(Ok(Some(chunk))) => chunk,
             };
@@ -200,8 +200,9 @@ impl BlobReader {
             self.repository.path(),
             self.descriptor.digest
         );
-        let scope = Scope::pull(&self.repository);
-        let mut call = Call::new(self.repository.registry(), Method::GET, path, scope)
+        let mut call = self
+            .client
+            .call(&self.repository, Access::Pull, Method::GET, path)
             .header(ACCEPT, HeaderValue::from_static("*/*"));
         call.lane = self.lane;
         let asks_range = self.offset > 0 && self.ranges == Ranges::Asked;
@@ -227,6 +228,13 @@ impl BlobReader {
         // The whole blob: what was seen already is passed over; the digest tells if it differs.
         self.skip = self.offset;
         let announced = answer.response.content_length();
+        // A blob may be a page; one of another length, or of none, is somebody's who wants a login.
+        if announced != Some(self.descriptor.size)
+            && is_page(answer.response.headers())
+            && self.descriptor.media_type.as_str() != "text/html"
+        {
+            return Err(answer.error(ErrorKind::Protocol(PAGE)));
+        }
         if let Some(served) = announced.filter(|length| *length != self.descriptor.size) {
             return Err(answer.error(self.size_mismatch(served)));
         }
@@ -240,7 +248,7 @@ impl BlobReader {
     }
 
     /// Whether the answer's `Content-Range` goes on where this reader stands.
-    fn continues(&self, answer: &Answer<'_>) -> bool {
+    fn continues(&self, answer: &Answer) -> bool {
         let Some(range) = answer.header("content-range") else {
             return false;
         };
@@ -259,7 +267,7 @@ impl BlobReader {
     async fn break_off(&mut self, error: Error) -> Result<(), Error> {
         self.body = None;
         let stall = self.client.transport.settings.stall_timeout;
-        if !error.kind.is_passing() {
+        if !error.is_passing() {
             return Err(error);
         }
         if self.progress_at.elapsed() >= stall {

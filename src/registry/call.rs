@@ -4,13 +4,13 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::RETRY_AFTER;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
-use crate::oci::Registry;
+use crate::oci::{Registry, Repository};
 
-use super::auth::Scope;
+use super::auth::{Scope, Side};
 use super::error::{Error, ErrorKind, NetworkError};
 use super::limit::Permit;
 use super::place::shown;
@@ -19,11 +19,33 @@ use super::place::shown;
 pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long an error body is read; the status says most.
 const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(5);
-/// The longest `Retry-After` that is honoured; more is said as an error after the attempts.
-const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
+/// The longest `Retry-After` that is waited for; of more people are told.
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
+/// The longest `Retry-After` that is believed. Limits are counted by 6 hours or by the day at most; what
+/// wants more is a wrong number.
+const RETRY_AFTER_BELIEVED: Duration = Duration::from_hours(24);
 
 /// What is said of an answer that is longer than its caller reads.
 pub(super) const BEYOND_LIMITS: &str = "its answer is beyond all limits";
+
+/// What is said of a success that confirms nothing.
+pub(super) const UNCONFIRMED: &str = "it takes what it does not confirm";
+
+/// What is said of a page in place of an answer: of a login, or of a proxy that wants one.
+pub(super) const PAGE: &str = "it is a page for people (HTML)";
+
+/// Whether an answer calls itself HTML. Registries have no such answers; what they store may well be HTML,
+/// so that this explains what is wrong already, and makes nothing wrong.
+pub(super) fn is_page(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
+    essence.is_some_and(|essence| {
+        essence.eq_ignore_ascii_case("text/html")
+            || essence.eq_ignore_ascii_case("application/xhtml+xml")
+    })
+}
 
 /// Where a request goes.
 #[derive(Clone)]
@@ -71,10 +93,22 @@ pub(super) enum Lane {
     Held,
 }
 
+/// Whom a request may prove itself to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// As the registry asks for it.
+    AsAsked,
+    /// By user and password, whatever the registry asks for elsewhere: an API of its own beside `/v2/`.
+    Basic,
+}
+
 /// One request to be made.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
-    pub(super) registry: &'a Registry,
+    /// The repository that is spoken of: its registry is asked, with its credential.
+    pub(super) repository: &'a Repository,
+    /// Which side of the run it is on.
+    pub(super) side: Side,
     pub(super) method: Method,
     pub(super) target: Target,
     pub(super) scopes: Vec<Scope>,
@@ -82,12 +116,20 @@ pub(super) struct Call<'a> {
     pub(super) payload: Payload,
     pub(super) lane: Lane,
     pub(super) redirects: Redirects,
+    pub(super) proof: Proof,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(registry: &'a Registry, method: Method, path: String, scope: Scope) -> Self {
+    /// A request for `path` below `/v2/`, with the rights of `scope`.
+    pub(super) fn new(
+        (repository, side): (&'a Repository, Side),
+        method: Method,
+        path: String,
+        scope: Scope,
+    ) -> Self {
         Self {
-            registry,
+            repository,
+            side,
             method,
             target: Target::Path(path),
             scopes: vec![scope],
@@ -95,7 +137,17 @@ impl<'a> Call<'a> {
             payload: Payload::None,
             lane: Lane::Small,
             redirects: Redirects::Followed,
+            proof: Proof::AsAsked,
         }
+    }
+
+    pub(super) fn to(mut self, url: Url) -> Self {
+        self.target = Target::Url(url);
+        self
+    }
+
+    pub(super) fn registry(&self) -> &'a Registry {
+        self.repository.registry()
     }
 
     pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -105,13 +157,12 @@ impl<'a> Call<'a> {
 }
 
 /// A successful answer (2xx). Its place in the lane is kept until it is dropped.
-pub(super) struct Answer<'a> {
+pub(super) struct Answer {
     pub(super) response: reqwest::Response,
     pub(super) attempts: u32,
     pub(super) method: Method,
     // Kept for its Drop: the request counts until its body was read.
     pub(super) _permit: Option<Permit>,
-    pub(super) host: &'a Registry,
 }
 
 impl Call<'_> {
@@ -126,7 +177,7 @@ impl Call<'_> {
     }
 }
 
-impl Answer<'_> {
+impl Answer {
     /// The error that this answer turns out to be.
     pub(super) fn error(&self, kind: ErrorKind) -> Error {
         Error {
@@ -138,14 +189,17 @@ impl Answer<'_> {
         }
     }
 
-    /// The registry that answered.
-    pub(super) const fn registry(&self) -> &Registry {
-        self.host
-    }
-
     /// A header as text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// Whether what was asked for may have `size` bytes, as far as this answer says: a page of a login has
+    /// others. One that leads elsewhere says nothing of it.
+    pub(super) fn may_have(&self, size: u64) -> bool {
+        let announced = self.header("content-length");
+        let announced = announced.and_then(|text| text.parse::<u64>().ok());
+        self.response.status().is_redirection() || announced.is_none_or(|length| length == size)
     }
 
     /// Whether the registry confirms that it stored something: 201, or another success that names
@@ -166,7 +220,7 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
-    pub(super) fn new(answer: &Answer<'_>, body: Bytes, attempts: u32) -> Self {
+    pub(super) fn new(answer: &Answer, body: Bytes, attempts: u32) -> Self {
         Self {
             url: answer.response.url().clone(),
             body,
@@ -178,6 +232,17 @@ impl Fetched {
     /// A header as text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// All headers of this name, as text.
+    pub(super) fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        let all = self.headers.get_all(name).into_iter();
+        all.filter_map(|value| value.to_str().ok())
+    }
+
+    /// What is to be said of an answer that is not what it should be: that it is a page, or `what`.
+    pub(super) fn page_or(&self, what: &'static str) -> &'static str {
+        if is_page(&self.headers) { PAGE } else { what }
     }
 
     /// The error that this answer turns out to be.
@@ -203,7 +268,7 @@ pub(super) async fn read_all(
         let chunk = tokio::time::timeout(stall, response.chunk())
             .await
             .map_err(|_| ErrorKind::Stalled(stall))?
-            .map_err(|error| ErrorKind::Network(NetworkError::Http(error.without_url())))?;
+            .map_err(|error| ErrorKind::Network(Box::new(NetworkError::http(error))))?;
         match chunk {
             None => return Ok(body.freeze()),
             Some(chunk) if body.len() + chunk.len() > limit => {
@@ -229,7 +294,8 @@ pub(super) async fn read_up_to(mut response: reqwest::Response, limit: usize) ->
     body.freeze()
 }
 
-/// `Retry-After` as seconds or as a date (RFC 9110, section 10.2.3), clamped.
+/// `Retry-After` as seconds or as a date (RFC 9110, section 10.2.3): as it is where it can be believed, else
+/// the longest that is waited for.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
@@ -239,7 +305,11 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             .duration_since(SystemTime::now())
             .unwrap_or_default(),
     };
-    Some(wait.min(RETRY_AFTER_MAX))
+    Some(if wait > RETRY_AFTER_BELIEVED {
+        RETRY_AFTER_MAX
+    } else {
+        wait
+    })
 }
 
 #[cfg(test)]
@@ -253,8 +323,9 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_and_clamped() {
+    fn retry_after_is_read_where_it_can_be_believed() {
         assert_eq!(after("3"), Some(Duration::from_secs(3)));
+        assert_eq!(after("21600"), Some(Duration::from_hours(6)));
         assert_eq!(after("99999999"), Some(RETRY_AFTER_MAX));
         assert_eq!(after("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(

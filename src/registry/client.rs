@@ -7,12 +7,13 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::oci::{
-    Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, MediaType, Registry, Repository,
+    Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, MediaType, Namespace, Repository,
 };
 
-use super::auth::{Access, Scope};
-use super::call::{Call, Lane, Payload, Redirects, Target};
-use super::error::{Error, ErrorKind, Mismatch, NetworkError};
+use super::auth::{Access, Scope, Side};
+use super::call::{Call, Lane, Payload, UNCONFIRMED};
+use super::error::{Error, ErrorKind, Mismatch, is_head_refusal};
+use super::host::Heads;
 use super::place::shown;
 use super::settings::{Retry, Settings};
 use super::transport::Transport;
@@ -21,6 +22,8 @@ use super::transport::Transport;
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(super) transport: Arc<Transport>,
+    /// The side of what is only read.
+    reads: Side,
 }
 
 /// What a registry says stands under a tag or digest, without the bytes.
@@ -53,13 +56,41 @@ pub enum Deleted {
 impl Client {
     /// A client with `settings`.
     ///
-    /// # Errors
-    ///
-    /// When TLS cannot be set up, for instance without any root certificates.
-    pub fn new(settings: Settings) -> Result<Self, NetworkError> {
-        Ok(Self {
-            transport: Arc::new(Transport::new(settings)?),
-        })
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            transport: Arc::new(Transport::new(settings)),
+            reads: Side::Source,
+        }
+    }
+
+    /// The same client for what is read on `side`: it takes its credentials and its trust. What asks for
+    /// more than reading is always a destination.
+    #[must_use]
+    pub fn on(&self, side: Side) -> Self {
+        Self {
+            transport: Arc::clone(&self.transport),
+            reads: side,
+        }
+    }
+
+    /// The side that a request with `access` is on.
+    pub(super) const fn side(&self, access: Access) -> Side {
+        match access {
+            Access::Pull => self.reads,
+            Access::PullPush => Side::Destination,
+        }
+    }
+
+    /// A request to the registry of `repository`, for `path` below `/v2/`.
+    pub(super) fn call<'a>(
+        &self,
+        repository: &'a Repository,
+        access: Access,
+        method: Method,
+        path: String,
+    ) -> Call<'a> {
+        let scope = access.scope(repository);
+        Call::new((repository, self.side(access)), method, path, scope)
     }
 
     /// When this client tries again; a caller that must begin anew keeps to the same.
@@ -67,7 +98,14 @@ impl Client {
         self.transport.settings.retry
     }
 
-    /// Whether `registry` answers, and takes its credential where there is one.
+    /// The namespace whose credential `repository` is asked for with; nothing where it is asked for by nobody.
+    pub fn credential(&self, repository: &Repository, access: Access) -> Option<&Namespace> {
+        let party = self.transport.settings.party(self.side(access));
+        party.credentials.namespace(repository)
+    }
+
+    /// Whether the registry of `repository` answers, and takes the credential that the repository is asked
+    /// for with, where there is one: also where it took it before.
     ///
     /// On loopback without a credential a connection is enough, so that a run makes no request more
     /// than it needs; elsewhere one `GET /v2/`, which also brings the challenge for all that follow.
@@ -75,23 +113,16 @@ impl Client {
     /// # Errors
     ///
     /// [`ErrorKind::Network`] and its like when there is no answer; [`ErrorKind::Unauthorized`] when
-    /// the credential is refused. A registry that wants a credential and has none here is no error:
+    /// the credential is refused ([`ErrorKind::CredentialRefused`]). A registry that wants a credential and has none here is no error:
     /// much can be read without.
-    pub async fn reach(&self, registry: &Registry) -> Result<(), Error> {
-        let has_credential = self.transport.settings.credentials.get(registry).is_some();
-        if registry.is_loopback() && !has_credential {
-            return self.transport.base(registry).await.map(drop);
+    pub async fn reach(&self, repository: &Repository, access: Access) -> Result<(), Error> {
+        let mut call = self.call(repository, access, Method::GET, String::new());
+        call.scopes = Vec::new();
+        let has_credential = self.transport.holder(&call).is_some();
+        if repository.registry().is_loopback() && !has_credential {
+            return self.transport.base(repository, call.side).await.map(drop);
         }
-        let call = Call {
-            registry,
-            method: Method::GET,
-            target: Target::Path(String::new()),
-            scopes: Vec::new(),
-            headers: http::HeaderMap::new(),
-            payload: Payload::None,
-            lane: Lane::Small,
-            redirects: Redirects::Followed,
-        };
+        self.transport.forget_token(&call);
         match self.transport.send(call).await {
             Ok(_) => Ok(()),
             Err(error) => match &error.kind {
@@ -107,7 +138,8 @@ impl Client {
                 | ErrorKind::Refused(_)
                 | ErrorKind::Conflict(_)
                 | ErrorKind::Protocol(_) => Ok(()),
-                ErrorKind::RateLimited(_)
+                ErrorKind::CredentialRefused(_)
+                | ErrorKind::RateLimited(_)
                 | ErrorKind::Server(_)
                 | ErrorKind::Network(_)
                 | ErrorKind::Stalled(_)
@@ -120,7 +152,8 @@ impl Client {
 
     /// What stands under `identifier`, by HEAD; `None` when nothing does.
     ///
-    /// A registry that answers HEAD without a digest, or not at all, is asked by GET.
+    /// A registry that answers HEAD without a digest, or refuses it, is asked by GET; so is one that is
+    /// read from and says 404, until it has answered one HEAD: some say so of what they serve.
     ///
     /// # Errors
     ///
@@ -131,18 +164,23 @@ impl Client {
         identifier: &Identifier,
         access: Access,
     ) -> Result<Option<Resolved>, Error> {
-        let call = manifest_call(
-            Method::HEAD,
-            repository,
-            identifier,
-            access.scope(repository),
-        );
+        let host = self.transport.host(repository.registry());
+        let by_get = || self.resolve_by_get(repository, identifier, access);
+        if host.heads() == Heads::Useless {
+            return by_get().await;
+        }
+        let call = self.manifest_call(Method::HEAD, repository, identifier, access);
         let answer = match self.transport.send(call).await {
             Ok(answer) => answer,
-            Err(error) if matches!(error.kind, ErrorKind::NotFound(_)) => return Ok(None),
-            Err(error) if matches!(error.kind, ErrorKind::Refused(_)) => {
-                return self.resolve_by_get(repository, identifier, access).await;
+            Err(error) if matches!(error.kind, ErrorKind::NotFound(_)) => {
+                // At a destination this is the usual answer, and what is pushed again does no harm; who
+                // must know asks `resolve_surely`.
+                return match access {
+                    Access::PullPush => Ok(None),
+                    Access::Pull => self.resolve_surely(repository, identifier, access).await,
+                };
             }
+            Err(error) if is_head_refusal(&error) => return by_get().await,
             Err(error) => return Err(error),
         };
         let digest = answer
@@ -155,8 +193,9 @@ impl Client {
         let Some(digest) = digest.filter(is_comparable) else {
             // Its place in the lane is given back first: the next request needs one too.
             drop(answer);
-            return self.resolve_by_get(repository, identifier, access).await;
+            return by_get().await;
         };
+        host.learn_heads(Heads::Believed);
         let media_type = MediaType::parse(answer.header("content-type").unwrap_or_default());
         if let Identifier::Digest(asked) = identifier
             && *asked != digest
@@ -171,6 +210,29 @@ impl Client {
             );
         }
         Ok(Some(Resolved { digest, media_type }))
+    }
+
+    /// The same by GET, after a HEAD that said 404: a registry that serves the manifest all the same is not
+    /// asked by HEAD again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::resolve`].
+    pub async fn resolve_surely(
+        &self,
+        repository: &Repository,
+        identifier: &Identifier,
+        access: Access,
+    ) -> Result<Option<Resolved>, Error> {
+        let host = self.transport.host(repository.registry());
+        if host.heads() == Heads::Believed {
+            return Ok(None);
+        }
+        let found = self.resolve_by_get(repository, identifier, access).await?;
+        if found.is_some() {
+            host.learn_heads(Heads::Useless);
+        }
+        Ok(found)
     }
 
     async fn resolve_by_get(
@@ -201,15 +263,16 @@ impl Client {
         identifier: &Identifier,
         access: Access,
     ) -> Result<Manifest, Error> {
-        let call = || {
-            let scope = access.scope(repository);
-            manifest_call(Method::GET, repository, identifier, scope)
-        };
+        let call = || self.manifest_call(Method::GET, repository, identifier, access);
         let answer = self.transport.fetch(call, MANIFEST_BYTES_MAX).await?;
         let content_type = MediaType::parse(answer.header("content-type").unwrap_or_default());
         let named = answer.header("docker-content-digest");
         let bytes = answer.body.clone();
-        let fail = |kind| answer.error(kind);
+        let page_or = |kind| match answer.page_or("") {
+            "" => kind,
+            page => ErrorKind::Protocol(page),
+        };
+        let fail = |kind| answer.error(page_or(kind));
         if let Identifier::Digest(asked) = identifier {
             let computed = asked.of_same_kind(&bytes);
             if computed != *asked {
@@ -255,9 +318,8 @@ impl Client {
         identifier: &Identifier,
         manifest: &Manifest,
     ) -> Result<Pushed, Error> {
-        let scope = Scope::pull_push(repository);
         let content_type = HeaderValue::from_str(manifest.media_type().as_str());
-        let mut call = manifest_call(Method::PUT, repository, identifier, scope);
+        let mut call = self.manifest_call(Method::PUT, repository, identifier, Access::PullPush);
         call.payload = Payload::Bytes(manifest.raw().clone());
         call.headers.remove(ACCEPT);
         match content_type {
@@ -273,13 +335,18 @@ impl Client {
             }
         }
         let answer = self.transport.send(call).await?;
-        if !answer.is_receipt() {
-            return Err(answer.error(ErrorKind::Protocol("it takes what it does not confirm")));
-        }
         let subject = answer.header("oci-subject");
         let pushed = Pushed {
             subject: subject.and_then(|text| text.parse().ok()),
         };
+        if !answer.is_receipt() {
+            let unheard = answer.error(ErrorKind::Protocol(UNCONFIRMED));
+            drop(answer);
+            let found = self.resolve(repository, identifier, Access::PullPush);
+            let found = found.await?.map(|found| found.digest);
+            let is_there = found.is_some_and(|found| found == found.of_same_kind(manifest.raw()));
+            return if is_there { Ok(pushed) } else { Err(unheard) };
+        }
         let stored = answer.header("docker-content-digest").map(str::to_owned);
         match stored.map(|text| (text.parse::<Digest>(), text)) {
             Some((Ok(stored), _)) if stored == manifest.digest() => Ok(pushed),
@@ -312,8 +379,8 @@ impl Client {
         digest: &Digest,
     ) -> Result<Deleted, Error> {
         let path = format!("{}/manifests/{digest}", repository.path());
-        let scope = Scope::pull_push_delete(repository);
-        let call = Call::new(repository.registry(), Method::DELETE, path, scope);
+        let mut call = self.call(repository, Access::PullPush, Method::DELETE, path);
+        call.scopes = vec![Scope::pull_push_delete(repository)];
         let answer = match self.transport.send(call).await {
             Ok(answer) => answer,
             Err(error)
@@ -374,13 +441,16 @@ impl Client {
     }
 }
 
-fn manifest_call<'a>(
-    method: Method,
-    repository: &'a Repository,
-    identifier: &Identifier,
-    scope: Scope,
-) -> Call<'a> {
-    let path = format!("{}/manifests/{identifier}", repository.path());
-    Call::new(repository.registry(), method, path, scope)
-        .header(ACCEPT, HeaderValue::from_static(MediaType::ACCEPT))
+impl Client {
+    fn manifest_call<'a>(
+        &self,
+        method: Method,
+        repository: &'a Repository,
+        identifier: &Identifier,
+        access: Access,
+    ) -> Call<'a> {
+        let path = format!("{}/manifests/{identifier}", repository.path());
+        self.call(repository, access, method, path)
+            .header(ACCEPT, HeaderValue::from_static(MediaType::ACCEPT))
+    }
 }

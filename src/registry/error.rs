@@ -1,15 +1,22 @@
 //! What a registry, or the road to it, can say.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::oci;
 
+use super::call::RETRY_AFTER_MAX;
+pub use super::network::{Distrust, NetworkError};
+
 /// How much of a registry's own words is kept, in characters.
 const WORDS_CHARS_MAX: usize = 300;
+/// The shortest secret that is looked for in what a registry says, in bytes: shorter ones are part of any word.
+const SECRET_BYTES_MIN: usize = 4;
 
 /// A request that did not get the answer it needed.
 ///
@@ -28,6 +35,22 @@ pub struct Error {
     pub wait: Option<Duration>,
 }
 
+impl Error {
+    /// When to try again, where the registry says that it takes longer than is waited for.
+    pub fn again(&self) -> Option<SystemTime> {
+        let wait = self.wait.filter(|wait| *wait > RETRY_AFTER_MAX)?;
+        SystemTime::now().checked_add(wait)
+    }
+
+    /// Whether the same request may get another answer within the time of a run. A registry that throttles
+    /// for hours says itself that it will not.
+    pub fn is_passing(&self) -> bool {
+        let is_for_hours = matches!(self.kind, ErrorKind::RateLimited(_))
+            && self.wait.is_some_and(|wait| wait > RETRY_AFTER_MAX);
+        self.kind.is_passing() && !is_for_hours
+    }
+}
+
 // By hand: the kind is part of the sentence, so the chain goes on with what is behind the kind.
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
@@ -40,6 +63,9 @@ impl fmt::Display for Error {
         write!(f, "{} {} {}", self.method, self.url, self.kind)?;
         if self.attempts > 1 {
             write!(f, " (after {} attempts)", self.attempts)?;
+        }
+        if let Some(hint) = self.hint() {
+            write!(f, "; {hint}")?;
         }
         Ok(())
     }
@@ -54,6 +80,9 @@ pub enum ErrorKind {
     /// Credentials are missing, wrong or not enough.
     #[error("was not allowed: {0}")]
     Unauthorized(Words),
+    /// The credential that was shown is not, or no longer, the right one, for whatever is asked.
+    #[error("did not take the credential: {0}")]
+    CredentialRefused(Words),
     /// The registry asked for patience, longer than there was.
     #[error("was throttled: {0}")]
     RateLimited(Words),
@@ -68,7 +97,7 @@ pub enum ErrorKind {
     Refused(Words),
     /// No answer: name, connection, TLS or a cut in the middle.
     #[error("got no answer")]
-    Network(#[source] NetworkError),
+    Network(#[source] Box<NetworkError>),
     /// Nothing happened for the given time.
     #[error("made no progress for {}", humantime::format_duration(*.0))]
     Stalled(Duration),
@@ -84,49 +113,6 @@ pub enum ErrorKind {
     /// The answer points somewhere that this program does not go.
     #[error("was sent to a place that is not trusted: {0}")]
     Untrusted(String),
-}
-
-/// Why there was no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    /// The HTTP client says so.
-    #[error("{}", RootCause(.0))]
-    Http(reqwest::Error),
-    /// TLS cannot be set up.
-    #[error(transparent)]
-    Tls(Box<rustls::Error>),
-    /// The system says so.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
-
-impl NetworkError {
-    /// Whether the other side's certificate is not trusted: trying again would not change that.
-    pub fn is_distrust(&self) -> bool {
-        match self {
-            Self::Http(error) => matches!(
-                super::host::tls_error(error),
-                Some(rustls::Error::InvalidCertificate(_))
-            ),
-            Self::Tls(_) | Self::Io(_) => false,
-        }
-    }
-}
-
-/// reqwest's own text is "error sending request"; what people need is the last cause.
-struct RootCause<'a>(&'a reqwest::Error);
-
-impl fmt::Display for RootCause<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut cause: &dyn std::error::Error = self.0;
-        while let Some(next) = cause.source() {
-            cause = next;
-        }
-        if self.0.is_timeout() {
-            return f.write_str("it timed out");
-        }
-        fmt::Display::fmt(cause, f)
-    }
 }
 
 /// Bytes that are not what they are called.
@@ -172,33 +158,45 @@ pub struct Words {
 }
 
 impl Words {
-    /// Reads an error body as the distribution specification 1.1 writes it ("Error Codes"); any
-    /// other body is not repeated, for it may be a whole page of HTML.
-    pub(super) fn read(status: StatusCode, body: &[u8]) -> Self {
+    /// Reads an error body as the distribution specification 1.1 writes it ("Error Codes"), or as Harbor
+    /// wrote it elsewhere: code and message without a list (goharbor/harbor #8427). Any other body is not
+    /// repeated, for it may be a whole page of HTML.
+    ///
+    /// None of `secrets` is repeated either: who gets one may send it back.
+    pub(super) fn read(status: StatusCode, body: &[u8], secrets: &[SecretString]) -> Self {
+        #[derive(Default, Deserialize)]
+        struct One {
+            // A number in some places, which says no more than the status.
+            code: Option<serde_json::Value>,
+            message: Option<String>,
+        }
         #[derive(Deserialize)]
         struct Body {
-            errors: Vec<One>,
+            errors: Option<Vec<One>>,
+            #[serde(flatten)]
+            alone: One,
         }
-        #[derive(Deserialize)]
-        struct One {
-            #[serde(default)]
-            code: String,
-            #[serde(default)]
-            message: String,
-        }
-        let first = serde_json::from_slice::<Body>(body)
-            .ok()
-            .and_then(|body| body.errors.into_iter().next());
-        let (code, message) = first.map_or_else(Default::default, |one| (one.code, one.message));
+        let body = serde_json::from_slice::<Body>(body).ok();
+        let one = body.map_or_else(One::default, |body| {
+            let first = body.errors.unwrap_or_default().into_iter().next();
+            first.unwrap_or(body.alone)
+        });
+        let code = one.code.as_ref().and_then(serde_json::Value::as_str);
         Self {
             status,
-            code: clean(&code),
-            message: clean(&message),
+            code: clean(code.unwrap_or_default(), secrets),
+            message: clean(one.message.as_deref().unwrap_or_default(), secrets),
         }
     }
 }
 
-fn clean(text: &str) -> Box<str> {
+fn clean(text: &str, secrets: &[SecretString]) -> Box<str> {
+    let mut text = Cow::Borrowed(text);
+    for secret in secrets.iter().map(ExposeSecret::expose_secret) {
+        if secret.len() >= SECRET_BYTES_MIN && text.contains(secret) {
+            text = Cow::Owned(text.replace(secret, "***"));
+        }
+    }
     text.chars()
         .take(WORDS_CHARS_MAX)
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -225,18 +223,51 @@ impl ErrorKind {
     /// What a status that is no success means (OCI distribution specification 1.1, "Error Codes").
     pub(super) fn of_status(words: Words) -> Self {
         match words.status.as_u16() {
+            // Harbor has had it under half a dozen statuses; none of them is what it means.
+            _ if words.is_quota() => Self::Refused(words),
+            400 | 403 if words.is_immutable() => Self::Conflict(words),
             404 => Self::NotFound(words),
             401 | 403 => Self::Unauthorized(words),
             429 => Self::RateLimited(words),
             // 412: Harbor for an immutable tag; 409: the same elsewhere.
             409 | 412 => Self::Conflict(words),
-            // ECR answers 400 for an immutable tag.
-            400 if &*words.code == "TAG_INVALID" || words.message.contains("immutable") => {
-                Self::Conflict(words)
-            }
             408 | 500.. => Self::Server(words),
             _ => Self::Refused(words),
         }
+    }
+
+    /// What the registry said, where it said anything.
+    pub const fn words(&self) -> Option<&Words> {
+        match self {
+            Self::NotFound(words)
+            | Self::Unauthorized(words)
+            | Self::CredentialRefused(words)
+            | Self::RateLimited(words)
+            | Self::Server(words)
+            | Self::Conflict(words)
+            | Self::Refused(words) => Some(words),
+            Self::Network(_)
+            | Self::Stalled(_)
+            | Self::Integrity(_)
+            | Self::Document(_)
+            | Self::Protocol(_)
+            | Self::Untrusted(_) => None,
+        }
+    }
+
+    /// Whether a quota is used up; see [`Words::is_quota`].
+    pub fn is_quota(&self) -> bool {
+        self.words().is_some_and(Words::is_quota)
+    }
+
+    /// Whether the project or repository is not known; see [`Words::is_missing_project`].
+    pub fn is_missing_project(&self) -> bool {
+        self.words().is_some_and(Words::is_missing_project)
+    }
+
+    /// Whether a tag may not be moved; see [`Words::is_immutable`].
+    pub fn is_immutable(&self) -> bool {
+        self.words().is_some_and(Words::is_immutable)
     }
 
     /// Whether the registry asks for fewer requests.
@@ -254,6 +285,7 @@ impl ErrorKind {
             }
             // Whatever is asked of whom: these may get another answer some other time.
             Self::Unauthorized(_)
+            | Self::CredentialRefused(_)
             | Self::Conflict(_)
             | Self::RateLimited(_)
             | Self::Network(_)
@@ -283,9 +315,10 @@ impl ErrorKind {
         match self {
             Self::Network(error) => !error.is_distrust(),
             Self::RateLimited(_) | Self::Stalled(_) => true,
-            Self::Server(words) => is_passing_status(words.status),
+            Self::Server(words) => is_passing_status(words.status) && !words.is_final(),
             Self::NotFound(_)
             | Self::Unauthorized(_)
+            | Self::CredentialRefused(_)
             | Self::Conflict(_)
             | Self::Refused(_)
             | Self::Integrity(_)
@@ -305,6 +338,18 @@ pub(super) fn is_passing_status(status: StatusCode) -> bool {
     )
 }
 
+/// Whether a registry does not do the HEAD that was asked for, which says nothing of what is there.
+///
+/// By the method, for a token service that refuses is asked by other ones. Some answer 403 for HEAD alone;
+/// 401 is about the credential, and the same for every method.
+pub(super) fn is_head_refusal(error: &Error) -> bool {
+    let kind = &error.kind;
+    let is_refused = matches!(kind, ErrorKind::Refused(words) if !words.is_quota());
+    let is_forbidden =
+        matches!(kind, ErrorKind::Unauthorized(words) if words.status == StatusCode::FORBIDDEN);
+    error.method == Method::HEAD && (is_refused || is_forbidden || kind.is_unsupported())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,15 +358,30 @@ mod tests {
     fn a_registrys_words_are_kept_short_and_clean() {
         let long = "x".repeat(5000);
         let body = format!(r#"{{"errors":[{{"code":"DENIED","message":"a\u001b[31m\n{long}"}}]}}"#);
-        let words = Words::read(StatusCode::FORBIDDEN, body.as_bytes());
+        let words = Words::read(StatusCode::FORBIDDEN, body.as_bytes(), &[]);
         let shown = words.to_string();
         assert!(
             shown.starts_with("403 Forbidden, DENIED: a [31m "),
             "{shown}"
         );
         assert!(shown.len() < 400);
-        let html = Words::read(StatusCode::OK, b"<html>login</html>");
+        let html = Words::read(StatusCode::OK, b"<html>login</html>", &[]);
         assert_eq!(html.to_string(), "200 OK");
+    }
+
+    #[test]
+    fn a_secret_that_comes_back_is_not_repeated() {
+        let padding = "x".repeat(WORDS_CHARS_MAX - 12);
+        let body = format!(
+            r#"{{"errors":[{{"code":"BAD_hunter2","message":"{padding} no hunter2 for you"}}]}}"#
+        );
+        let secrets = ["hunter2".into(), "x".into()];
+        let shown = Words::read(StatusCode::UNAUTHORIZED, body.as_bytes(), &secrets).to_string();
+        assert!(!shown.contains("hunt"), "{shown}");
+        assert!(
+            shown.contains("BAD_***") && shown.contains("xxx"),
+            "{shown}"
+        );
     }
 
     fn kind(status: u16, code: &str) -> ErrorKind {

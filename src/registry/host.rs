@@ -1,6 +1,5 @@
 //! What a run learns of one registry: its challenge, its patience, whether it mounts.
 
-use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +7,7 @@ use std::time::Duration;
 
 use super::auth::Challenge;
 use super::limit::{Limit, Permit};
+use super::network::{causes, tls_error};
 
 /// Small requests at once: at 20 ms away, 64 images with 64 requests were twice as fast as 16 with
 /// 8, and no slower on loopback (measured with a probe against distribution 2.8).
@@ -24,6 +24,7 @@ pub(super) struct Host {
     has_met: AtomicBool,
     challenge: Mutex<Option<Challenge>>,
     self_mount: AtomicU8,
+    heads: AtomicU8,
     uploads: AtomicU64,
     learns: AtomicBool,
 }
@@ -39,6 +40,17 @@ pub(super) enum SelfMount {
     Ignored,
 }
 
+/// What a registry's HEAD for a manifest is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heads {
+    /// Nothing is known yet.
+    Unknown,
+    /// It named what is there once.
+    Believed,
+    /// It said 404 of what GET served.
+    Useless,
+}
+
 impl Default for Host {
     fn default() -> Self {
         Self {
@@ -48,6 +60,7 @@ impl Default for Host {
             has_met: AtomicBool::new(false),
             challenge: Mutex::new(None),
             self_mount: AtomicU8::new(0),
+            heads: AtomicU8::new(0),
             uploads: AtomicU64::new(0),
             learns: AtomicBool::new(false),
         }
@@ -115,6 +128,24 @@ impl Host {
         }
     }
 
+    pub(super) fn heads(&self) -> Heads {
+        match self.heads.load(Ordering::Relaxed) {
+            1 => Heads::Believed,
+            2 => Heads::Useless,
+            _ => Heads::Unknown,
+        }
+    }
+
+    /// Notes what its HEAD is worth; one that was no good once is not believed again.
+    pub(super) fn learn_heads(&self, learned: Heads) {
+        let code = match learned {
+            Heads::Unknown => return,
+            Heads::Believed => 1,
+            Heads::Useless => 2,
+        };
+        self.heads.fetch_max(code, Ordering::Relaxed);
+    }
+
     pub(super) fn learn_self_mount(&self, learned: SelfMount) {
         let code = match learned {
             SelfMount::Unknown => return,
@@ -140,24 +171,4 @@ pub(super) fn scheme_after(error: &reqwest::Error, cut_counts: bool) -> Option<&
         })
     });
     (is_plain || cut_counts && is_cut).then_some("http")
-}
-
-/// What TLS says, where it is the cause.
-pub(super) fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
-    causes(error).find_map(|cause| cause.downcast_ref())
-}
-
-/// The error and all that is behind it.
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    let first: &(dyn StdError + 'static) = error;
-    std::iter::successors(Some(first), |&cause| {
-        // What an I/O error wraps is not its source, but the source of that is.
-        let wrapped = cause
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        match wrapped {
-            Some(inner) => Some(inner),
-            None => cause.source(),
-        }
-    })
 }

@@ -1,5 +1,7 @@
 //! Lists, page by page: tags, and the referrers of a manifest.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -8,10 +10,11 @@ use url::Url;
 
 use crate::oci::{Descriptor, Digest, MediaType, Repository, Tag};
 
-use super::auth::{Access, Scope};
+use super::auth::Access;
 use super::call::{BEYOND_LIMITS, Call, Fetched, Target};
 use super::client::Client;
 use super::error::{Error, ErrorKind};
+use super::link;
 
 /// Tags asked for per page; ECR refuses more (go-containerregistry #1091).
 const TAGS_PER_PAGE: usize = 1000;
@@ -45,9 +48,13 @@ pub enum Listing {
 /// Which page comes next.
 struct Pages<'a> {
     repository: &'a Repository,
-    scope: Scope,
+    access: Access,
     base: Url,
     target: Option<Target>,
+    /// The pages that were asked for, and those that answered.
+    seen: HashSet<Url>,
+    /// Whether the next page is asked for without having been named.
+    is_beyond: bool,
 }
 
 impl Pages<'_> {
@@ -56,16 +63,40 @@ impl Pages<'_> {
         let Some(target) = self.target.take() else {
             return Ok(None);
         };
-        let registry = self.repository.registry();
+        if let Target::Url(url) = &target {
+            self.seen.insert(url.clone());
+        }
         let call = || Call {
             target: target.clone(),
-            ..Call::new(registry, Method::GET, String::new(), self.scope.clone())
+            ..client.call(self.repository, self.access, Method::GET, String::new())
         };
         let answer = client.transport.fetch(call, limit).await?;
+        self.seen.insert(answer.url.clone());
         let next = next_page(&answer, &self.base)
             .map_err(|()| answer.error(ErrorKind::Protocol("its next page is elsewhere")))?;
+        if next.as_ref().is_some_and(|next| self.seen.contains(next)) {
+            return Err(answer.error(ErrorKind::Protocol(
+                "its list leads back to a page that was read",
+            )));
+        }
         self.target = next.map(Target::Url);
         Ok(Some(answer))
+    }
+
+    /// Where `page` was full and named no other one, a client may have to ask for more by itself: the
+    /// `Link` is optional there (OCI distribution specification 1.1, "Listing Tags").
+    fn ask_beyond(&mut self, page: &[String]) {
+        self.is_beyond = self.target.is_none() && page.len() == TAGS_PER_PAGE;
+        if self.is_beyond
+            && let Some(last) = page.last()
+        {
+            let query = url::form_urlencoded::Serializer::new(String::new())
+                .append_pair("n", &TAGS_PER_PAGE.to_string())
+                .append_pair("last", last)
+                .finish();
+            let path = format!("{}/tags/list?{query}", self.repository.path());
+            self.target = Some(Target::Path(path));
+        }
     }
 }
 
@@ -74,13 +105,15 @@ impl Client {
         &self,
         repository: &'a Repository,
         path: String,
-        scope: Scope,
+        access: Access,
     ) -> Result<Pages<'a>, Error> {
         Ok(Pages {
             repository,
-            scope,
-            base: self.transport.base(repository.registry()).await?,
+            access,
+            base: self.transport.base(repository, self.side(access)).await?,
             target: Some(Target::Path(path)),
+            seen: HashSet::new(),
+            is_beyond: false,
         })
     }
 
@@ -98,10 +131,11 @@ impl Client {
     /// The tags of a repository that `is_wanted`, in the registry's order; others are not even looked at.
     ///
     /// `None` when the list has more than `pages_max` pages: a part of it would say nothing of the rest.
+    /// A registry that refuses a number of tags is asked without one (ECR does above 1000, ggcr #1091).
     ///
     /// # Errors
     ///
-    /// As [`ErrorKind`].
+    /// As [`ErrorKind`]; [`ErrorKind::Protocol`] for what is no list, and for one that runs in a circle.
     pub async fn tags_where(
         &self,
         repository: &Repository,
@@ -110,22 +144,41 @@ impl Client {
     ) -> Result<Option<Vec<Tag>>, Error> {
         #[derive(Deserialize)]
         struct Page {
-            #[serde(default)]
+            // Go programs write `null` for an empty list.
             tags: Option<Vec<String>>,
+            name: Option<String>,
         }
-        let path = format!("{}/tags/list?n={TAGS_PER_PAGE}", repository.path());
-        let mut pages = self
-            .pages(repository, path, Scope::pull(repository))
-            .await?;
+        let path = format!("{}/tags/list", repository.path());
+        let numbered = format!("{path}?n={TAGS_PER_PAGE}");
+        let mut pages = self.pages(repository, numbered, Access::Pull).await?;
         let mut tags = Vec::new();
-        for _ in 0..pages_max {
-            let Some(answer) = pages.read(self, TAG_PAGE_BYTES_MAX).await? else {
+        let mut first_before = None;
+        for number in 0..pages_max {
+            let answer = match pages.read(self, TAG_PAGE_BYTES_MAX).await {
+                Err(error) if number == 0 && is_number_refused(&error.kind) => {
+                    pages.target = Some(Target::Path(path.clone()));
+                    pages.read(self, TAG_PAGE_BYTES_MAX).await?
+                }
+                answered => answered?,
+            };
+            let Some(answer) = answer else {
                 return Ok(Some(tags));
             };
-            let fail = |what| answer.error(ErrorKind::Protocol(what));
+            let fail = |what| answer.error(ErrorKind::Protocol(answer.page_or(what)));
             let page: Page =
                 serde_json::from_slice(&answer.body).map_err(|_| fail("it is no list of tags"))?;
-            for text in page.tags.unwrap_or_default() {
+            if page.tags.is_none() && page.name.is_none() {
+                return Err(fail("it is no list of tags"));
+            }
+            let page = page.tags.unwrap_or_default();
+            let first = page.first().cloned();
+            if pages.is_beyond && first == first_before {
+                // It takes no notice of where to go on, and had given all that it has.
+                return Ok(Some(tags));
+            }
+            first_before = first;
+            pages.ask_beyond(&page);
+            for text in page {
                 if is_wanted(&text) {
                     tags.push(text.parse().map_err(|_| fail("it lists what is no tag"))?);
                 }
@@ -152,9 +205,7 @@ impl Client {
         access: Access,
     ) -> Result<Listing, Error> {
         let path = format!("{}/referrers/{subject}", repository.path());
-        let mut pages = self
-            .pages(repository, path, access.scope(repository))
-            .await?;
+        let mut pages = self.pages(repository, path, access).await?;
         let mut entries = Vec::new();
         let mut bytes = 0;
         for number in 0..REFERRER_PAGES_MAX {
@@ -165,7 +216,7 @@ impl Client {
                 Err(error) if number == 0 => return unlisted(error),
                 Err(error) => return Err(named(error)),
             };
-            let fail = |what| answer.error(ErrorKind::Protocol(what));
+            let fail = |what| answer.error(ErrorKind::Protocol(answer.page_or(what)));
             bytes += answer.body.len();
             if bytes > REFERRERS_BYTES_MAX {
                 return Err(fail("its list of referrers has more than 32 MiB"));
@@ -210,6 +261,7 @@ fn unlisted(error: Error) -> Result<Listing, Error> {
             Ok(Listing::Unanswered)
         }
         ErrorKind::Unauthorized(_)
+        | ErrorKind::CredentialRefused(_)
         | ErrorKind::RateLimited(_)
         | ErrorKind::Server(_)
         | ErrorKind::Conflict(_)
@@ -265,21 +317,21 @@ fn read_entries(
     Ok(())
 }
 
+/// Whether a list may be had without the number of entries that was asked for.
+fn is_number_refused(kind: &ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Refused(words) if matches!(
+        words.status,
+        StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED
+    ))
+}
+
 /// The next page by `Link` (RFC 8288), which must be at the registry's own origin.
 fn next_page(answer: &Fetched, base: &Url) -> Result<Option<Url>, ()> {
-    let Some(link) = answer.header("link") else {
+    let Some(target) = answer.headers("link").find_map(link::next_target) else {
         return Ok(None);
     };
-    let Some((_, rest)) = link.split_once('<') else {
-        return Ok(None);
-    };
-    let Some((target, parameters)) = rest.split_once('>') else {
-        return Ok(None);
-    };
-    if !parameters.contains("next") {
-        return Ok(None);
-    }
-    let url = answer.url.join(target).map_err(drop)?;
+    let mut url = answer.url.join(target).map_err(drop)?;
+    url.set_fragment(None);
     if url.origin() == base.origin() {
         Ok(Some(url))
     } else {
@@ -305,7 +357,7 @@ mod tests {
             wait: None,
             url: String::new(),
             attempts: 1,
-            kind: ErrorKind::of_status(Words::read(status, body.as_bytes())),
+            kind: ErrorKind::of_status(Words::read(status, body.as_bytes(), &[])),
         })
     }
 

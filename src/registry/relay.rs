@@ -10,12 +10,13 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::oci::{Descriptor, Digest, Repository};
 
-use super::auth::Scope;
+use super::auth::{Access, Scope, Side};
 use super::blob::BlobReader;
-use super::call::{Call, Lane, Payload, Target};
+use super::call::{Answer, Call, Lane, Payload, UNCONFIRMED};
 use super::client::Client;
 use super::error::{Error, ErrorKind};
 use super::host::SelfMount;
@@ -90,21 +91,34 @@ impl Client {
             return Err(RelayError::Source(error));
         }
         let answer = sent.map_err(RelayError::Destination)?;
-        let unheard = if !pulse.is_complete() {
-            Some("it accepted a blob before it had all of it")
-        } else if !answer.is_receipt() {
-            Some("it takes what it does not confirm")
-        } else {
-            None
-        };
-        if let Some(what) = unheard {
-            return Err(RelayError::Destination(
-                answer.error(ErrorKind::Protocol(what)),
-            ));
+        if !pulse.is_complete() {
+            let what = "it accepted a blob before it had all of it";
+            let error = answer.error(ErrorKind::Protocol(what));
+            return Err(RelayError::Destination(error));
         }
-        drop(answer);
+        let confirmed = self.confirm(answer, repository, descriptor).await;
+        confirmed.map_err(RelayError::Destination)?;
         self.learn(repository, descriptor).await;
         Ok(())
+    }
+
+    /// Makes sure that a blob is there, if the answer to its upload does not say so: 200, 202 or 204 without
+    /// a word is what some say who have it, and what a login page says.
+    async fn confirm(
+        &self,
+        answer: Answer,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<(), Error> {
+        if answer.is_receipt() {
+            return Ok(());
+        }
+        let unheard = answer.error(ErrorKind::Protocol(UNCONFIRMED));
+        // The caller holds the lanes, so this is no request more at a time.
+        drop(answer);
+        let by_head = (Method::HEAD, Access::PullPush);
+        let asked = self.asks_blob(repository, descriptor, by_head, Lane::Held);
+        if asked.await? { Ok(()) } else { Err(unheard) }
     }
 
     /// Sends a small blob that is already here, and verified, into `upload`.
@@ -117,16 +131,12 @@ impl Client {
     pub async fn send_bytes(
         &self,
         upload: Upload,
-        digest: &Digest,
+        descriptor: &Descriptor,
         bytes: Bytes,
     ) -> Result<(), Error> {
-        let call = put(&upload, digest, Payload::Bytes(bytes));
+        let call = put(&upload, &descriptor.digest, Payload::Bytes(bytes));
         let answer = self.transport.send(call).await?;
-        if answer.is_receipt() {
-            return Ok(());
-        }
-        let what = "it takes what it does not confirm";
-        Err(answer.error(ErrorKind::Protocol(what)))
+        self.confirm(answer, &upload.repository, descriptor).await
     }
 
     /// Learns, once per registry, whether it mounts from the repository itself: the blob just brought
@@ -154,10 +164,7 @@ impl Client {
 
     /// Tells the registry that nothing more comes; if that fails, the session expires by itself.
     pub(super) async fn give_up(&self, upload: &Upload) {
-        let scope = Scope::pull_push(&upload.repository);
-        let registry = upload.repository.registry();
-        let mut call = Call::new(registry, Method::DELETE, String::new(), scope);
-        call.target = Target::Url(upload.location.clone());
+        let mut call = call(upload, Method::DELETE, upload.location.clone());
         call.lane = Lane::Held;
         let asked = tokio::time::timeout(Duration::from_secs(2), self.transport.send(call)).await;
         tracing::debug!(
@@ -167,19 +174,23 @@ impl Client {
     }
 }
 
+/// A request to where `upload` is.
+fn call(upload: &Upload, method: Method, location: Url) -> Call<'_> {
+    let scope = Scope::pull_push(&upload.repository);
+    let at = (&upload.repository, Side::Destination);
+    Call::new(at, method, String::new(), scope).to(location)
+}
+
 /// The request that finishes `upload` with `payload`.
 fn put<'a>(upload: &'a Upload, digest: &Digest, payload: Payload) -> Call<'a> {
     let mut location = upload.location.clone();
     location
         .query_pairs_mut()
         .append_pair("digest", &digest.to_string());
-    let repository = &upload.repository;
-    let scope = Scope::pull_push(repository);
-    let mut call = Call::new(repository.registry(), Method::PUT, String::new(), scope).header(
+    let mut call = call(upload, Method::PUT, location).header(
         CONTENT_TYPE,
         HeaderValue::from_static("application/octet-stream"),
     );
-    call.target = Target::Url(location);
     call.payload = payload;
     call.lane = Lane::Held;
     call

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use super::credential::Credentials;
+use crate::oci::{Namespaced, Registry, Repository};
 
-/// Whether certificates are checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
-    /// Certificates are checked against the system's roots.
-    Verified,
-    /// Any certificate is taken, and plain HTTP where TLS is not spoken.
-    Unverified,
-}
+use super::auth::Side;
+use super::call::RETRY_AFTER_MAX;
+use super::credential::{Credential, Credentials};
+use super::proxy::Proxies;
+use super::tls::{Certificates, Tls};
 
 /// When a request is tried again.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +37,7 @@ impl Retry {
     /// for a registry that asks for none is in trouble all the same.
     pub fn pause(&self, attempt: u32, wait: Option<Duration>) -> Duration {
         let own = self.pause_after(attempt);
-        wait.map_or(own, |wait| wait.max(own))
+        wait.map_or(own, |wait| wait.min(RETRY_AFTER_MAX).max(own))
     }
 
     /// The pause after attempt `attempt` (1 is the first): between half and all of its step.
@@ -54,24 +51,72 @@ impl Retry {
     }
 }
 
+/// How the registries of one side of a run are spoken to.
+#[derive(Debug, Clone, Default)]
+pub struct Party {
+    /// Who gets which credential.
+    pub credentials: Credentials,
+    /// Whether certificates are checked.
+    pub tls: Tls,
+    /// Where it is otherwise.
+    pub exceptions: Namespaced<Tls>,
+}
+
+impl Party {
+    /// Whether the registry of `repository` has to prove who it is.
+    pub(super) fn tls_of(&self, repository: &Repository) -> Tls {
+        self.exceptions.get(repository).copied().unwrap_or(self.tls)
+    }
+}
+
 /// What a [`Client`](super::Client) is made with.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Who gets which credential.
-    pub credentials: Credentials,
-    /// Whether certificates are checked, on both sides.
-    pub tls: Tls,
+    /// How sources are spoken to.
+    pub source: Party,
+    /// How destinations are spoken to, their reads included.
+    pub destination: Party,
+    /// Certificates of both sides.
+    pub certificates: Certificates,
+    /// The proxies of the way there.
+    pub proxies: Proxies,
     /// How long nothing may happen before a request or transfer has failed.
     pub stall_timeout: Duration,
     /// When to try again.
     pub retry: Retry,
 }
 
+impl Settings {
+    /// How one side is spoken to.
+    pub(super) const fn party(&self, side: Side) -> &Party {
+        match side {
+            Side::Source => &self.source,
+            Side::Destination => &self.destination,
+        }
+    }
+
+    /// Gives `credential` to all of `registry`, on both sides.
+    pub fn insert(&mut self, registry: &Registry, credential: &Credential) {
+        for party in [&mut self.source, &mut self.destination] {
+            let credential = credential.clone();
+            party.credentials.insert(registry.clone(), credential);
+        }
+    }
+
+    /// Checks certificates, or does not, on both sides.
+    pub const fn set_tls(&mut self, tls: Tls) {
+        self.source.tls = tls;
+        self.destination.tls = tls;
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            credentials: Credentials::none(),
-            tls: Tls::Verified,
+            source: Party::default(),
+            destination: Party::default(),
+            certificates: Certificates::default(),
+            proxies: Proxies::default(),
             stall_timeout: Duration::from_mins(1),
             retry: Retry::default(),
         }

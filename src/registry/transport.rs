@@ -5,89 +5,50 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use url::Url;
 
 use crate::flight::Flight;
-use crate::oci::Registry;
+use crate::oci::{Registry, Repository};
 
-use super::auth::{Challenge, ChallengeError, Scope, Token};
-use super::authorize::Authorization;
+use super::auth::{Challenge, ChallengeError, Side};
+use super::authorize::{Authorization, Tokens};
 use super::call::{
     ANSWER_BYTES_MAX, Answer, Call, Fetched, Lane, Payload, Redirects, Target, read_all,
     read_up_to, retry_after,
 };
+use super::connect::Connections;
 use super::error::{Error, ErrorKind, NetworkError, Words, is_passing_status};
 use super::host::{Host, scheme_after};
-use super::place::{check_place, is_loopback, shown};
-use super::settings::{Settings, Tls};
+use super::place::{check_place, shown};
+use super::settings::Settings;
+use super::tls::Tls;
 
 /// How many redirects are followed (as browsers' and curl's defaults, less what nobody needs).
 const REDIRECTS_MAX: usize = 5;
 /// How often one request may authenticate anew: once to learn the challenge, once for a stale token.
 const CHALLENGES_MAX: u32 = 2;
-/// How long a connection may take to come up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Idle connections are closed before common servers close them (nginx: 75 s, distribution: 60 s).
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// TLS with the system's roots, read once for both clients: that is most of the time a run without
-/// work takes.
-fn verified_tls() -> Result<rustls::ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
 /// Sends requests.
 #[derive(Debug)]
 pub(super) struct Transport {
-    pub(super) outside: reqwest::Client,
-    // Without proxies: a proxy has no way to this machine's loopback.
-    pub(super) loopback: reqwest::Client,
     pub(super) settings: Settings,
+    connections: Connections,
     hosts: Mutex<HashMap<Registry, Arc<Host>>>,
-    schemes: Flight<Registry, &'static str>,
-    pub(super) tokens: Flight<(Registry, Vec<Scope>), Token>,
+    schemes: Flight<(Registry, Tls), &'static str>,
+    pub(super) tokens: Tokens,
 }
 
 impl Transport {
-    pub(super) fn new(settings: Settings) -> Result<Self, NetworkError> {
-        let verified = match settings.tls {
-            Tls::Verified => {
-                Some(verified_tls().map_err(|error| NetworkError::Tls(Box::new(error)))?)
-            }
-            Tls::Unverified => None,
-        };
-        let build = || {
-            let builder = reqwest::Client::builder()
-                .user_agent(concat!("consign/", env!("CARGO_PKG_VERSION")))
-                .http1_only()
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(CONNECT_TIMEOUT)
-                .pool_idle_timeout(IDLE_TIMEOUT)
-                .pool_max_idle_per_host(64);
-            match verified.clone() {
-                Some(tls) => builder.tls_backend_preconfigured(tls),
-                None => builder.tls_danger_accept_invalid_certs(true),
-            }
-        };
-        Ok(Self {
-            outside: build().build().map_err(NetworkError::Http)?,
-            loopback: build().no_proxy().build().map_err(NetworkError::Http)?,
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            connections: Connections::new(settings.certificates.clone(), settings.proxies.clone()),
             settings,
             hosts: Mutex::default(),
             schemes: Flight::default(),
             tokens: Flight::default(),
-        })
+        }
     }
 
     /// What is known of `registry`.
@@ -96,41 +57,69 @@ impl Transport {
         Arc::clone(hosts.entry(registry.clone()).or_default())
     }
 
-    fn client(&self, registry: &Registry) -> &reqwest::Client {
-        if registry.is_loopback() {
-            &self.loopback
-        } else {
-            &self.outside
-        }
+    /// The HTTP client for a request to `url`, on behalf of `repository`.
+    pub(super) fn client(
+        &self,
+        repository: &Repository,
+        side: Side,
+        url: &Url,
+    ) -> Result<reqwest::Client, ErrorKind> {
+        let tls = self.settings.party(side).tls_of(repository);
+        self.connections
+            .client(repository.registry(), tls, url)
+            .map_err(|error| ErrorKind::Network(Box::new(error)))
     }
 
-    /// The root of `registry`'s API: always HTTPS, but plain HTTP on loopback, or where certificates
-    /// are not checked, if TLS is not spoken there.
-    pub(super) async fn base(&self, registry: &Registry) -> Result<Url, Error> {
+    /// What an error of the HTTP client means for a request to `url`.
+    pub(super) fn network(&self, error: reqwest::Error, url: &Url) -> ErrorKind {
+        let proxy = self.connections.proxy(url);
+        ErrorKind::Network(Box::new(NetworkError::http(error).through(proxy)))
+    }
+
+    /// What an answer to plain HTTP means that a proxy has made itself, and no registry.
+    fn proxys(&self, url: &Url, words: &Words) -> Option<NetworkError> {
+        let status = words.status;
+        let is_of_proxies = status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            || matches!(status.as_u16(), 502..=504) && words.code.is_empty();
+        if !is_of_proxies || url.scheme() != "http" {
+            return None;
+        }
+        let proxy = self.connections.proxy(url)?;
+        Some(NetworkError::Refused { proxy, status })
+    }
+
+    /// The root of the API of the registry of `repository`: always HTTPS, but plain HTTP on loopback, or
+    /// where certificates are not checked, if TLS is not spoken there.
+    pub(super) async fn base(&self, repository: &Repository, side: Side) -> Result<Url, Error> {
+        let registry = repository.registry();
         let https = format!("https://{}/v2/", registry.authority());
-        let may_be_plain = registry.is_loopback() || self.settings.tls == Tls::Unverified;
-        let scheme = if may_be_plain {
-            let work = async || self.probe(registry, &https).await;
-            self.schemes.run(registry, |_| (), work).await?.0
+        let tls = self.settings.party(side).tls_of(repository);
+        let scheme = if registry.is_loopback() || tls == Tls::Unverified {
+            let work = async || self.probe(repository, side, &https).await;
+            let key = (registry.clone(), tls);
+            self.schemes.run(&key, |_| (), work).await?.0
         } else {
             "https"
         };
-        let text = format!("{scheme}://{}/v2/", registry.authority());
-        text.parse().map_err(|_| {
-            probe_error(
-                &text,
-                0,
-                ErrorKind::Protocol("the registry's name makes no URL"),
-            )
-        })
+        url_of(&format!("{scheme}://{}/v2/", registry.authority()))
     }
 
     /// Which scheme a registry speaks that need not speak TLS.
-    async fn probe(&self, registry: &Registry, https: &str) -> Result<&'static str, Error> {
+    async fn probe(
+        &self,
+        repository: &Repository,
+        side: Side,
+        https: &str,
+    ) -> Result<&'static str, Error> {
+        let registry = repository.registry();
         let limit = self.settings.stall_timeout;
+        let url = url_of(https)?;
+        let client = self
+            .client(repository, side, &url)
+            .map_err(|kind| probe_error(https, 0, kind))?;
         let mut attempt = 1;
         loop {
-            let asked = self.client(registry).get(https).send();
+            let asked = client.get(url.clone()).send();
             let Ok(answer) = tokio::time::timeout(limit, asked).await else {
                 return Err(probe_error(https, attempt, ErrorKind::Stalled(limit)));
             };
@@ -140,7 +129,7 @@ impl Transport {
             if let Some(scheme) = scheme_after(&error, registry.is_loopback()) {
                 return Ok(scheme);
             }
-            let kind = ErrorKind::Network(NetworkError::Http(error.without_url()));
+            let kind = self.network(error, &url);
             if attempt >= self.settings.retry.attempts || !kind.is_passing() {
                 return Err(probe_error(https, attempt, kind));
             }
@@ -158,8 +147,8 @@ impl Transport {
     /// # Cancel safety
     ///
     /// Dropping it ends the request; what the registry has done by then stays done.
-    pub(super) async fn send<'a>(&self, mut call: Call<'a>) -> Result<Answer<'a>, Error> {
-        let host = self.host(call.registry);
+    pub(super) async fn send(&self, mut call: Call<'_>) -> Result<Answer, Error> {
+        let host = self.host(call.registry());
         // Looked at before it is sent: afterwards the stream is gone.
         let is_stream = matches!(call.payload, Payload::Stream(..));
         let attempts_max = if is_stream {
@@ -187,13 +176,14 @@ impl Transport {
                 Err(error) => return Err(error),
             };
             let pause = self.settings.retry.pause(attempt, error.wait);
-            if error.kind.is_throttling() {
+            // One that says itself for how long goes on without us; nobody waits for it.
+            if error.kind.is_throttling() && error.again().is_none() {
                 host.complain(pause);
             }
             // Silence is tried again only while there is time for it.
             let is_silence = matches!(error.kind, ErrorKind::Stalled(_));
             let is_too_late = is_silence && began.elapsed() >= stall_timeout;
-            if attempt >= attempts_max || is_too_late || !error.kind.is_passing() {
+            if attempt >= attempts_max || is_too_late || !error.is_passing() {
                 return Err(error);
             }
             tracing::debug!(attempt, ?pause, error = %error, "trying again");
@@ -237,13 +227,13 @@ impl Transport {
     }
 
     /// Sends `call` once, with whatever redirects follow.
-    async fn attempt<'a>(
+    async fn attempt(
         &self,
-        call: &mut Call<'a>,
+        call: &mut Call<'_>,
         host: &Arc<Host>,
         attempt: u32,
-    ) -> Result<Tried<'a>, Error> {
-        let base = self.base(call.registry).await?;
+    ) -> Result<Tried, Error> {
+        let base = self.base(call.repository, call.side).await?;
         let mut url = match &call.target {
             Target::Path(path) => base.join(path).map_err(|_| {
                 call.error(&base, attempt, ErrorKind::Protocol("the path makes no URL"))
@@ -278,7 +268,6 @@ impl Transport {
                     attempts: attempt,
                     method: call.method.clone(),
                     _permit: permit,
-                    host: call.registry,
                 }));
             }
             let replayable = matches!(call.method, Method::GET | Method::HEAD);
@@ -308,11 +297,9 @@ impl Transport {
         authorization: Option<&Authorization>,
         attempt: u32,
     ) -> Result<reqwest::Response, Error> {
-        let client = if is_loopback(url) {
-            &self.loopback
-        } else {
-            self.client(call.registry)
-        };
+        let client = self
+            .client(call.repository, call.side, url)
+            .map_err(|kind| call.error(url, attempt, kind))?;
         let mut request = client
             .request(call.method.clone(), url.clone())
             .headers(call.headers.clone());
@@ -358,10 +345,7 @@ impl Transport {
                 .map_err(|_| call.error(url, attempt, ErrorKind::Stalled(limit)))?,
             None => sent.await,
         };
-        answer.map_err(|error| {
-            let network = NetworkError::Http(error.without_url());
-            call.error(url, attempt, ErrorKind::Network(network))
-        })
+        answer.map_err(|error| call.error(url, attempt, self.network(error, url)))
     }
 
     /// Where a redirect leads, if it is a place to go.
@@ -382,29 +366,51 @@ impl Transport {
     }
 
     /// What an answer that is no success means for the request.
-    async fn complaint<'a>(
+    async fn complaint(
         &self,
-        call: &Call<'a>,
+        call: &Call<'_>,
         host: &Arc<Host>,
         response: reqwest::Response,
         trial: Trial<'_>,
-    ) -> Result<Tried<'a>, Error> {
+    ) -> Result<Tried, Error> {
         let attempt = trial.attempt;
         let status = response.status();
         let headers = response.headers().clone();
         let url = response.url().clone();
-        let words = Words::read(status, &read_up_to(response, ANSWER_BYTES_MAX).await);
-        let error = call.error(&url, attempt, ErrorKind::of_status(words));
+        let body = read_up_to(response, ANSWER_BYTES_MAX).await;
+        let words = Words::read(status, &body, &self.secrets(call, trial.authorization));
+        let kind = self.proxys(&url, &words).map_or_else(
+            || ErrorKind::of_status(words),
+            |network| ErrorKind::Network(Box::new(network)),
+        );
+        let error = call.error(&url, attempt, kind);
         if status == StatusCode::UNAUTHORIZED && trial.at_home {
             return match Challenge::read(&headers, &url) {
-                Ok(challenge) if self.challenged(call, host, &challenge, trial.authorization) => {
-                    Ok(Tried::Challenged(error))
+                Ok(challenge) => {
+                    let sent = trial.authorization;
+                    if self.challenged(call, host, &challenge, sent).await {
+                        return Ok(Tried::Challenged(error));
+                    }
+                    Err(match (sent, error.kind) {
+                        (Some(_), ErrorKind::Unauthorized(words)) => {
+                            call.error(&url, attempt, ErrorKind::CredentialRefused(words))
+                        }
+                        (_, kind) => call.error(&url, attempt, kind),
+                    })
                 }
-                Ok(_) | Err(ChallengeError::Unknown) => Err(error),
+                Err(ChallengeError::Unknown) => Err(error),
                 Err(ChallengeError::Realm(realm)) => {
                     Err(call.error(&url, attempt, ErrorKind::Untrusted(realm)))
                 }
             };
+        }
+        // ECR says 403 of a password that has ended.
+        if status == StatusCode::FORBIDDEN
+            && trial.at_home
+            && let Some(Authorization::Basic(used)) = trial.authorization
+            && self.is_renewed(call, used).await
+        {
+            return Ok(Tried::Challenged(error));
         }
         let mut error = error;
         error.wait = is_passing_status(status)
@@ -424,12 +430,19 @@ struct Trial<'a> {
 }
 
 /// How one attempt ended.
-enum Tried<'a> {
-    Done(Answer<'a>),
+enum Tried {
+    Done(Answer),
     /// Refused for its credentials; other ones may do.
     Challenged(Error),
     /// Failed; trying again may help.
     Failed(Error),
+}
+
+fn url_of(text: &str) -> Result<Url, Error> {
+    text.parse().map_err(|_| {
+        let why = "the registry's name makes no URL";
+        probe_error(text, 0, ErrorKind::Protocol(why))
+    })
 }
 
 fn probe_error(url: &str, attempts: u32, kind: ErrorKind) -> Error {

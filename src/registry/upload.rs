@@ -11,10 +11,10 @@ use url::Url;
 
 use crate::oci::{Descriptor, Digest, MediaType, Registry, Repository};
 
-use super::auth::{Access, Scope};
-use super::call::{Call, Lane, Redirects};
+use super::auth::{Access, Scope, Side};
+use super::call::{Lane, Redirects};
 use super::client::Client;
-use super::error::{Error, ErrorKind, Mismatch};
+use super::error::{Error, ErrorKind, Mismatch, is_head_refusal};
 use super::host::{Host, SelfMount};
 use super::limit::{Limit, Permit};
 use super::place::{check_place, shown};
@@ -136,7 +136,8 @@ impl Client {
         Lanes { _permits: permits }
     }
 
-    /// Whether `repository` has the blob, by HEAD.
+    /// Whether `repository` serves the blob: by HEAD, and by GET where that says no or is not done, for
+    /// the caller does without the bytes then.
     ///
     /// # Errors
     ///
@@ -144,29 +145,40 @@ impl Client {
     pub async fn has_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        blob: &Descriptor,
         access: Access,
     ) -> Result<bool, Error> {
-        self.asks_blob(repository, digest, access, Lane::Small)
+        if self
+            .asks_blob(repository, blob, (Method::HEAD, access), Lane::Small)
+            .await?
+        {
+            return Ok(true);
+        }
+        // The body is left where it is: the connection ends with the answer.
+        self.asks_blob(repository, blob, (Method::GET, access), Lane::Small)
             .await
     }
 
-    async fn asks_blob(
+    /// Whether `repository` has the blob, as far as it says. For who is to write the blob: a HEAD that is
+    /// not done, or that tells of another length, is as good as "no", and to write it again does no harm.
+    /// What GET serves is there, whatever it is worth.
+    pub(super) async fn asks_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
-        access: Access,
+        blob: &Descriptor,
+        (method, access): (Method, Access),
         lane: Lane,
     ) -> Result<bool, Error> {
-        let path = format!("{}/blobs/{digest}", repository.path());
-        let scope = access.scope(repository);
-        let mut call = Call::new(repository.registry(), Method::HEAD, path, scope);
+        let path = format!("{}/blobs/{}", repository.path(), blob.digest);
+        let is_read = method == Method::GET;
+        let mut call = self.call(repository, access, method, path);
         // A signed URL made for GET would refuse this HEAD; that there is one says enough.
         call.redirects = Redirects::Answer;
         call.lane = lane;
         match self.transport.send(call).await {
-            Ok(_) => Ok(true),
+            Ok(answer) => Ok(is_read || answer.may_have(blob.size)),
             Err(error) if matches!(error.kind, ErrorKind::NotFound(_)) => Ok(false),
+            Err(error) if is_head_refusal(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -205,6 +217,8 @@ impl Client {
                     return Ok(Begun::There);
                 }
                 Ok(upload) => return Ok(upload),
+                // Asked for again without the mount, it would say the same.
+                Err(error) if error.kind.is_missing_project() => return Err(error),
                 Err(error) if is_mount_refusal(&error) => {
                     host.learn_self_mount(SelfMount::Ignored);
                 }
@@ -212,8 +226,9 @@ impl Client {
             }
         }
         let lane = Weight::of(descriptor.size).lane();
+        let by_head = (Method::HEAD, Access::PullPush);
         if self
-            .asks_blob(repository, &descriptor.digest, Access::PullPush, lane)
+            .asks_blob(repository, descriptor, by_head, lane)
             .await?
         {
             return Ok(Begun::There);
@@ -225,7 +240,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`ErrorKind`], but a refused mount is none (Harbor answers 400, others 403 or 405).
+    /// As [`ErrorKind`], but a refused mount is none (Harbor answers 400, others 403 or 405), nor is one
+    /// that is answered by nonsense.
     pub async fn mount(
         &self,
         repository: &Repository,
@@ -239,8 +255,9 @@ impl Client {
         };
         // Where nothing is mounted it may be there all the same, from a run before.
         let lane = Weight::of(descriptor.size).lane();
+        let by_head = (Method::HEAD, Access::PullPush);
         let is_there = self
-            .asks_blob(repository, &descriptor.digest, Access::PullPush, lane)
+            .asks_blob(repository, descriptor, by_head, lane)
             .await?;
         match opened {
             Some(upload) if is_there => {
@@ -302,7 +319,7 @@ impl Client {
             if lanes.is_none() {
                 lanes = Some(self.lanes(registry, registry, weight).await);
             }
-            self.send_bytes(upload, &descriptor.digest, bytes).await?;
+            self.send_bytes(upload, &descriptor, bytes).await?;
         }
         drop(lanes);
         Ok(descriptor)
@@ -325,9 +342,8 @@ impl Client {
         mount: Option<(&Digest, &Repository)>,
         lane: Lane,
     ) -> Result<Begun, Error> {
-        let registry = repository.registry();
         let mut path = format!("{}/blobs/uploads/", repository.path());
-        let mut scopes = vec![Scope::pull_push(repository)];
+        let mut scopes = Vec::new();
         if let Some((digest, from)) = mount {
             let query = url::form_urlencoded::Serializer::new(String::new())
                 .append_pair("mount", &digest.to_string())
@@ -339,14 +355,15 @@ impl Client {
                 scopes.push(Scope::pull(from));
             }
         }
-        let mut call = Call::new(registry, Method::POST, path, Scope::pull_push(repository));
-        call.scopes = scopes;
+        let mut call = self.call(repository, Access::PullPush, Method::POST, path);
+        call.scopes.append(&mut scopes);
         call.lane = lane;
         let answer = self.transport.send(call).await?;
         match answer.response.status() {
             StatusCode::CREATED if mount.is_some() => Ok(Begun::There),
-            StatusCode::ACCEPTED => {
-                let base = self.transport.base(answer.registry()).await?;
+            // 202 by the specification. Of the other two nobody knows what they say of a mount.
+            status if opens_upload(status, mount.is_some()) => {
+                let base = self.transport.base(repository, Side::Destination).await?;
                 let here = answer.response.url().clone();
                 let location = answer
                     .header(LOCATION.as_str())
@@ -368,12 +385,27 @@ impl Client {
     }
 }
 
+/// Whether an answer with `status` may have opened an upload, if it says where.
+fn opens_upload(status: StatusCode, is_mount: bool) -> bool {
+    match status {
+        StatusCode::ACCEPTED => true,
+        StatusCode::OK | StatusCode::NO_CONTENT => !is_mount,
+        _ => false,
+    }
+}
+
 /// Whether a registry refused to mount, rather than the whole request for other reasons.
 fn is_mount_refusal(error: &Error) -> bool {
-    matches!(
+    // Nonsense of its own, not of a token service.
+    let is_nonsense = matches!(error.kind, ErrorKind::Protocol(_)) && error.method == Method::POST;
+    let is_refused = matches!(
         error.kind,
-        ErrorKind::NotFound(_) | ErrorKind::Unauthorized(_) | ErrorKind::Refused(_)
-    )
+        ErrorKind::NotFound(_)
+            | ErrorKind::Unauthorized(_)
+            | ErrorKind::CredentialRefused(_)
+            | ErrorKind::Refused(_)
+    );
+    (is_refused || is_nonsense || error.kind.is_unsupported()) && !error.kind.is_quota()
 }
 
 #[cfg(test)]
@@ -385,7 +417,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_throttled_source_does_not_hold_up_others() {
-        let client = Client::new(Settings::default()).unwrap();
+        let client = Client::new(Settings::default());
         let of = |text: &str| text.parse::<Registry>().unwrap();
         let (to, slow, good) = (of("a.example"), of("docker.io"), of("quay.io"));
         let minute = Duration::from_mins(1);

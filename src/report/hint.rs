@@ -1,6 +1,8 @@
 //! What a person could do about a failure.
 
-use crate::event::{Failure, Kind, Side, Stage};
+use std::time::SystemTime;
+
+use crate::event::{Detail, Failure, Kind, Side, Stage};
 use crate::oci::Reference;
 use crate::plan::Job;
 
@@ -9,6 +11,9 @@ use crate::plan::Job;
 /// It follows from the kind, the stage and the side, never from the words of an error.
 pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
     let at = Place::of(job, failure.side);
+    if let Some(hint) = of_detail(&at, failure.detail) {
+        return Some(hint);
+    }
     match failure.kind {
         Kind::NotFound if job.is_in_place() => Some(format!(
             "see whether `{}` is written as its registry writes it (a name without a registry means \
@@ -17,11 +22,7 @@ pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
         )),
         Kind::NotFound => not_found(&at, failure.stage),
         Kind::Unauthorized => Some(unauthorized(&at)),
-        Kind::RateLimited => Some(format!(
-            "{} throttles: log in to it for a higher limit, or lower `--jobs`, and run what is left \
-             later",
-            at.registry()
-        )),
+        Kind::RateLimited => Some(throttled(&at, failure.again)),
         Kind::Network => Some(format!(
             "see whether {} can be reached from here, proxy and certificates too, and run what is \
              left again",
@@ -71,6 +72,76 @@ pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
         }
         // A verdict says itself what would have been accepted.
         Kind::Rejected => None,
+    }
+}
+
+/// What to do about a failure to read `image`, where more than its kind is known.
+pub fn hint_of_source(image: &Reference, failure: &Failure) -> Option<String> {
+    let at = Place {
+        side: Some(Side::Source),
+        reference: image,
+    };
+    of_detail(&at, failure.detail)
+}
+
+/// What to do about what is known more exactly than by its kind.
+fn of_detail(at: &Place<'_>, detail: Detail) -> Option<String> {
+    let registry = at.registry();
+    let host = at.reference.repository.registry();
+    Some(match detail {
+        Detail::None => return None,
+        Detail::Immutable => format!(
+            "{registry} lets nobody move this tag: give the line another tag, or go on with what is there by \
+             `--on-existing keep`"
+        ),
+        Detail::Credential => format!(
+            "log in to {registry} anew; `consign auth explain {host}` says where its credential comes from"
+        ),
+        Detail::Certificate => format!(
+            "give the authority of {registry} with `--ca-file FILE`, or as `ca.crt` in \
+             `~/.config/containers/certs.d/{host}/`"
+        ),
+        Detail::CertificateTime => format!(
+            "whoever runs {registry} has to renew its certificate, if this machine's clock is right"
+        ),
+        Detail::CertificateName => format!(
+            "write {registry} as its certificate names it, or have the name put into the certificate"
+        ),
+        Detail::ClientCertificate => format!(
+            "put the client certificate for {registry} and its key into \
+             `~/.config/containers/certs.d/{host}/` as `client.cert` and `client.key`"
+        ),
+        Detail::Proxy => format!(
+            "see `HTTPS_PROXY` and `HTTP_PROXY`; hosts in `NO_PROXY` are reached without a proxy, {registry} \
+             too if it is there"
+        ),
+        Detail::Project => format!(
+            "make the project of `{}` at {registry} first; `--create-projects` makes it where {registry} is a \
+             Harbor",
+            at.path()
+        ),
+        Detail::Quota => format!(
+            "give the project of `{}` at {registry} a higher quota, or delete from it what nobody needs, and \
+             run what is left again",
+            at.path()
+        ),
+        Detail::Blocked => {
+            "take `blocked` out of the host's `registries.conf`, or another source".to_owned()
+        }
+    })
+}
+
+fn throttled(at: &Place<'_>, again: Option<SystemTime>) -> String {
+    let registry = at.registry();
+    match again {
+        Some(again) => format!(
+            "{registry} throttles until {}: log in to it for a higher limit, and run what is left then",
+            humantime::format_rfc3339_seconds(again)
+        ),
+        None => format!(
+            "{registry} throttles: log in to it for a higher limit, or lower `--jobs`, and run what is left \
+             later"
+        ),
     }
 }
 

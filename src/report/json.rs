@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
+use humantime::Rfc3339Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::Skipped;
@@ -25,7 +26,7 @@ impl<T: Display> Serialize for Shown<T> {
 }
 
 /// A time, in RFC 3339 with milliseconds, in UTC.
-pub(super) fn time(time: SystemTime) -> Shown<impl Display> {
+pub(super) fn time(time: SystemTime) -> Shown<Rfc3339Timestamp> {
     Shown(humantime::format_rfc3339_millis(time))
 }
 
@@ -164,6 +165,10 @@ struct FailureView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     side: Option<&'static str>,
     kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again: Option<Shown<Rfc3339Timestamp>>,
     causes: &'a [String],
 }
 
@@ -173,6 +178,8 @@ impl<'a> FailureView<'a> {
             stage: failure.stage.as_str(),
             side: failure.side.map(Side::as_str),
             kind: failure.kind.as_str(),
+            detail: failure.detail.as_str(),
+            again: failure.again.map(time),
             causes: &failure.causes,
         }
     }

@@ -1,16 +1,42 @@
 //! What every kind of work asks registries before it begins.
 
-use crate::event::{Failure, Kind, Side, Stage};
-use crate::oci::{Digest, Manifest, Reference, Registry};
-use crate::registry::{Access, Client};
-use crate::transfer::kind_of;
+use std::collections::HashMap;
 
-/// Tries `registry` before any job.
-pub(super) async fn reach(client: &Client, registry: &Registry) -> Result<(), Failure> {
-    client
-        .reach(registry)
-        .await
-        .map_err(|error| Failure::new(Stage::Preflight, None, kind_of(&error.kind), &error))
+use crate::event::{Failure, Kind, Side, Stage};
+use crate::oci::{Digest, Manifest, Namespace, Reference, Repository};
+use crate::registry::{Access, Client};
+use crate::transfer::blamed;
+
+/// Tries a registry before any job: whether it answers, and takes each of the credentials that
+/// `repositories`, all of them at that registry, are asked for with.
+pub(super) async fn reach(
+    client: &Client,
+    access: Access,
+    repositories: &[&Repository],
+) -> Vec<(Namespace, Failure)> {
+    let mut by_credential: HashMap<Option<&Namespace>, Vec<&Repository>> = HashMap::new();
+    for repository in repositories {
+        let namespace = client.credential(repository, access);
+        by_credential.entry(namespace).or_default().push(repository);
+    }
+    let mut refused = Vec::new();
+    for group in by_credential.into_values() {
+        let Some(first) = group.first() else { continue };
+        let Err(error) = client.reach(first, access).await else {
+            continue;
+        };
+        let failure = blamed(Stage::Preflight, None, &error);
+        if failure.kind == Kind::Unauthorized {
+            let of_group =
+                |repository: &&Repository| (Namespace::from(*repository), failure.clone());
+            refused.extend(group.iter().map(of_group));
+        } else {
+            // Whoever asks: it cannot be reached.
+            refused.push((first.registry().clone().into(), failure));
+            break;
+        }
+    }
+    refused
 }
 
 /// The digest that `image` means now, as a source.
@@ -33,10 +59,7 @@ pub(super) async fn digest(client: &Client, image: &Reference) -> Result<Digest,
                 &cause,
             ))
         }
-        Err(error) => {
-            let kind = kind_of(&error.kind);
-            Err(Failure::new(Stage::Resolve, side, kind, &error))
-        }
+        Err(error) => Err(blamed(Stage::Resolve, side, &error)),
     }
 }
 
@@ -49,8 +72,5 @@ pub(super) async fn pull(
     client
         .pull_manifest(&image.repository, &image.identifier(), access)
         .await
-        .map_err(|error| {
-            let kind = kind_of(&error.kind);
-            Failure::new(Stage::Resolve, Some(Side::Source), kind, &error)
-        })
+        .map_err(|error| blamed(Stage::Resolve, Some(Side::Source), &error))
 }

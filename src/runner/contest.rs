@@ -37,7 +37,7 @@ pub(super) async fn settle<W: Work>(
             let jobs: Vec<&Job> = group.iter().filter_map(|id| plan.job(*id)).collect();
             let mut asked = Vec::with_capacity(jobs.len());
             for job in jobs {
-                let answer = match breaker.refusal(job) {
+                let answer = match breaker.refusal(job, &work.sources(job)) {
                     Some(refusal) => Err(Outcome::NotTried(refusal)),
                     None => unless_panicked(work.digest(job))
                         .await

@@ -1,18 +1,20 @@
 //! The work of `mirror` and `copy`: judge one source, transfer it, sign it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
 
-use crate::event::{Failure, Note, Outcome, Side, Stage, Validation};
-use crate::oci::{Digest, PlatformSelection, Reference, Registry};
+use crate::event::{Detail, Failure, Kind, Note, Outcome, Side, Stage, Validation};
+use crate::oci::{Digest, Namespace, PlatformSelection, Reference, Repository};
 use crate::pace::Pace;
-use crate::plan::Job;
-use crate::registry::Access;
+use crate::plan::{Job, JobId};
+use crate::registry::{self, Access};
 use crate::transfer::{Engine, Finish, Options, Ready, Watch};
 use crate::verify::{self, Compared, Question};
 
 use super::gate::Gate;
+use super::projects::{self, Projects};
 use super::sign::signing;
 use super::signer::{Signer, What};
 use super::trust::{Judge, Trust, refusal};
@@ -27,17 +29,30 @@ pub struct Mirror {
     gate: Option<Gate>,
     trust: Option<Trust>,
     signer: Option<Signer>,
+    sources: HashMap<JobId, Source>,
+    projects: Projects,
+}
+
+/// Where the source of a line is looked for, as the host's `registries.conf` has it.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Here, in this order; the last is what the line means.
+    Places(Vec<Reference>),
+    /// Nowhere; says why.
+    Blocked(String),
 }
 
 impl Mirror {
     /// Transfers by `engine`, with `options` where a line has none of its own.
-    pub const fn new(engine: Arc<Engine>, options: Options) -> Self {
+    pub fn new(engine: Arc<Engine>, options: Options) -> Self {
         Self {
             engine,
             options,
             gate: None,
             trust: None,
             signer: None,
+            sources: HashMap::new(),
+            projects: Projects::Named,
         }
     }
 
@@ -62,17 +77,47 @@ impl Mirror {
         self
     }
 
-    /// Judges the source of `job`, those platforms of it that are copied; gives the digest that was judged, which alone may be copied, and the
-    /// validation. Nothing is asked where nothing is required.
+    /// With where sources are looked for, for lines of which that is not what they say.
+    #[must_use]
+    pub fn with_sources(mut self, sources: HashMap<JobId, Source>) -> Self {
+        self.sources = sources;
+        self
+    }
+
+    /// Makes the projects that destinations are in, where the registry is one that can.
+    #[must_use]
+    pub const fn with_projects(mut self, projects: Projects) -> Self {
+        self.projects = projects;
+        self
+    }
+
+    /// Why the source of `job` is looked for nowhere.
+    fn blocked(&self, job: &Job) -> Option<Failure> {
+        let Some(Source::Blocked(why)) = self.sources.get(&job.id) else {
+            return None;
+        };
+        let (stage, side) = (Stage::Preflight, Some(Side::Source));
+        let failure = Failure::because(stage, side, Kind::Refused, why);
+        Some(failure.with_detail(Detail::Blocked))
+    }
+
+    /// Where the source of `job` is looked for, in this order.
+    fn places<'a>(&'a self, job: &'a Job) -> Vec<&'a Reference> {
+        match self.sources.get(&job.id) {
+            Some(Source::Places(places)) if !places.is_empty() => places.iter().collect(),
+            Some(Source::Places(_) | Source::Blocked(_)) | None => vec![&job.source],
+        }
+    }
+
+    /// Judges the source of `job` at `place`, those platforms of it that are copied; gives the digest that was
+    /// judged, which alone may be copied, and the validation. Nothing is asked where nothing is required.
     async fn judge(
         &self,
         job: &Job,
+        place: &Reference,
         selection: &PlatformSelection,
         watch: Watch<'_>,
     ) -> Result<Option<(Digest, Option<Validation>)>, Box<Outcome>> {
-        if let Some(gate) = &self.gate {
-            gate.refuse(&job.source)?;
-        }
         let by_policy = match &self.gate {
             Some(gate) => gate.demands(&job.source)?,
             None => Vec::new(),
@@ -83,7 +128,7 @@ impl Mirror {
         (watch.note)(Note::Entered(Stage::Verify));
         let root = {
             let _work = watch.pace.work();
-            ask::pull(self.engine.client(), &job.source, Access::Pull)
+            ask::pull(self.engine.client(), place, Access::Pull)
                 .await
                 .map_err(|failure| Box::new(unasked(failure)))?
         };
@@ -93,6 +138,7 @@ impl Mirror {
         for demand in &by_policy {
             let question = Question {
                 image: &job.source,
+                place: Some(&place.repository),
                 subjects: verify::Subjects::Instances,
                 selection,
                 compared: Compared::AsAsked,
@@ -112,6 +158,7 @@ impl Mirror {
         let demand = demand.map_err(|failure| Box::new(Outcome::Failed(failure)))?;
         let question = Question {
             image: &job.source,
+            place: Some(&place.repository),
             subjects: trust.subjects,
             selection,
             compared: Compared::ByWhatItIs,
@@ -143,8 +190,8 @@ impl Mirror {
                         root: &ready.root,
                         only: ready.only.as_deref(),
                     };
-                    let attached = self.engine.attached();
-                    let signed = signer.sign(attached, job, &job.destination, what).await;
+                    let attached = self.engine.attached().on(registry::Side::Destination);
+                    let signed = signer.sign(&attached, job, &job.destination, what).await;
                     signed.map_err(signing)
                 }
                 .boxed()
@@ -173,42 +220,109 @@ fn at_source(failure: Failure) -> Failure {
 }
 
 impl Work for Mirror {
-    async fn preflight(&self, registry: &Registry) -> Result<(), Failure> {
-        ask::reach(self.engine.client(), registry).await
+    async fn preflight(
+        &self,
+        side: Side,
+        repositories: &[&Repository],
+    ) -> Vec<(Namespace, Failure)> {
+        let access = match side {
+            Side::Source => Access::Pull,
+            Side::Destination => Access::PullPush,
+        };
+        let client = self.engine.client();
+        let mut refused = ask::reach(client, access, repositories).await;
+        if side == Side::Destination && refused.is_empty() {
+            refused = projects::check(client, repositories, self.projects).await;
+        }
+        refused
+    }
+
+    fn sources<'a>(&'a self, job: &'a Job) -> Vec<&'a Repository> {
+        if self.blocked(job).is_some() {
+            return Vec::new();
+        }
+        let places = self.places(job).into_iter();
+        places.map(|place| &place.repository).collect()
     }
 
     async fn digest(&self, job: &Job) -> Result<Digest, Failure> {
-        ask::digest(self.engine.client(), &job.source).await
+        if let Some(failure) = self.blocked(job) {
+            return Err(failure);
+        }
+        let mut places = self.places(job).into_iter().peekable();
+        loop {
+            let here = places.next().unwrap_or(&job.source);
+            let asked = ask::digest(self.engine.client(), here).await;
+            if asked.is_ok() || places.peek().is_none() {
+                return asked;
+            }
+        }
     }
 
     async fn run(&self, job: &Job, pace: &Pace, note: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
         let watch = Watch { pace, note };
+        if let Some(failure) = self.blocked(job) {
+            return Outcome::NotTried(failure);
+        }
+        if let Some(gate) = &self.gate
+            && let Err(refused) = gate.refuse(&job.source)
+        {
+            return *refused;
+        }
         let mut options = self.options.clone();
         if let Some(platforms) = &job.settings.platforms {
             options.selection = platforms.clone();
         }
+        let mut places = self.places(job).into_iter().peekable();
+        loop {
+            let here = places.next().unwrap_or(&job.source);
+            let outcome = self.run_at(job, here, &options, watch).await;
+            let trouble = outcome
+                .failure()
+                .filter(|failure| failure.side == Some(Side::Source));
+            let (Some(trouble), true) = (trouble, places.peek().is_some()) else {
+                return outcome;
+            };
+            let why = trouble.causes.join(": ");
+            note(Note::remark(&format!("`{here}` did not do: {why}")));
+        }
+    }
+}
+
+impl Mirror {
+    /// Does `job` with the source at `place`.
+    async fn run_at(
+        &self,
+        job: &Job,
+        place: &Reference,
+        options: &Options,
+        watch: Watch<'_>,
+    ) -> Outcome {
         // A line without a tag keeps its digest, so all of it is copied, whatever is selected.
         let whole = PlatformSelection::all();
         let copied = match &job.destination.tag {
             Some(_) => &options.selection,
             None => &whole,
         };
-        let judged = match Box::pin(self.judge(job, copied, watch)).await {
+        let judged = match Box::pin(self.judge(job, place, copied, watch)).await {
             Ok(judged) => judged,
             Err(outcome) => return *outcome,
         };
-        let mut source = job.source.clone();
+        let mut source = place.clone();
         let mut validation = None;
         if let Some((digest, found)) = judged {
             // Whatever the tag names by now: what was judged is what is copied.
             source.digest = Some(digest);
             validation = found;
         }
-        let mut outcome = Box::pin(self.copy(job, &source, &options, watch)).await;
+        let mut outcome = Box::pin(self.copy(job, &source, options, watch)).await;
         if let Outcome::Copied(copied) | Outcome::UpToDate(copied) | Outcome::Kept(copied) =
             &mut outcome
         {
             copied.validation = validation.map(Box::new);
+            if place.repository != job.source.repository {
+                (watch.note)(Note::remark(&format!("it came from `{place}`")));
+            }
         }
         outcome
     }

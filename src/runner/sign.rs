@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::attached::Attached;
 use crate::event::{Failure, Kind, Note, Outcome, Side, Stage};
-use crate::oci::{Digest, Registry};
+use crate::oci::{Digest, Namespace, Repository};
 use crate::pace::Pace;
 use crate::plan::{Job, JobId};
 use crate::registry::Access;
@@ -55,8 +55,8 @@ impl Sign {
 }
 
 impl Work for Sign {
-    async fn preflight(&self, registry: &Registry) -> Result<(), Failure> {
-        ask::reach(self.attached.client(), registry).await
+    async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Vec<(Namespace, Failure)> {
+        ask::reach(self.attached.client(), Access::PullPush, repositories).await
     }
 
     async fn digest(&self, job: &Job) -> Result<Digest, Failure> {

@@ -1,10 +1,11 @@
 //! The work of `validate`: judge the signatures of one image where it is.
 
 use crate::attached::Attached;
-use crate::event::{Failure, Kind, Note, Outcome, Stage};
-use crate::oci::{Digest, Registry};
+use crate::event::{Failure, Kind, Note, Outcome, Side, Stage};
+use crate::oci::{Digest, Namespace, Repository};
 use crate::pace::Pace;
 use crate::plan::Job;
+use crate::registry::Access;
 use crate::verify::{self, Compared, Question};
 
 use super::trust::{Judge, Trust, refusal};
@@ -28,6 +29,7 @@ impl Validate {
         let platforms = job.settings.platforms.as_ref();
         let question = Question {
             image: &job.source,
+            place: None,
             subjects: self.trust.subjects,
             selection: platforms.unwrap_or(&self.trust.selection),
             compared: Compared::ByWhatItIs,
@@ -42,14 +44,13 @@ impl Validate {
 }
 
 impl Work for Validate {
-    async fn preflight(&self, registry: &Registry) -> Result<(), Failure> {
-        // What a registry does not let be asked is not known, before the first image as after it.
-        ask::reach(self.attached.client(), registry)
-            .await
-            .map_err(|failure| Failure {
-                stage: Stage::Verify,
-                ..failure
-            })
+    async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Vec<(Namespace, Failure)> {
+        let mut refused = ask::reach(self.attached.client(), Access::Pull, repositories).await;
+        for (_, failure) in &mut refused {
+            // What a registry does not let be asked is not known, before the first image as after it.
+            failure.stage = Stage::Verify;
+        }
+        refused
     }
 
     async fn digest(&self, job: &Job) -> Result<Digest, Failure> {

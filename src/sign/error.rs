@@ -5,7 +5,7 @@ use crate::event::{Failure, Format, Kind, Side, Stage};
 use crate::oci::{self, Pinned, Tag};
 use crate::registry;
 use crate::sigstore::{KeyError, Refusal};
-use crate::transfer::{kind_of, kind_of_attached};
+use crate::transfer::{kind_of, kind_of_attached, with_blame};
 
 use super::ClaimError;
 
@@ -110,7 +110,14 @@ impl Cause {
 
 impl From<attached::Error> for Cause {
     fn from(error: attached::Error) -> Self {
-        Self::Attached(Box::new(error))
+        match error {
+            attached::Error::Registry(error) => error.into(),
+            attached::Error::Document(_)
+            | attached::Error::Limit(_)
+            | attached::Error::Contended(_)
+            | attached::Error::Undeleted(_)
+            | attached::Error::Lock(_) => Self::Attached(Box::new(error)),
+        }
     }
 }
 
@@ -151,8 +158,10 @@ impl Error {
                     own.into_iter().chain(failure.causes.iter().cloned()),
                 )
             }
+            Cause::Registry(registry) => {
+                with_blame(Failure::new(stage, side, kind, &error), registry)
+            }
             Cause::Attached(_)
-            | Cause::Registry(_)
             | Cause::Document(_)
             | Cause::Claim(_)
             | Cause::Key(_)

@@ -102,7 +102,7 @@ impl Walk<'_> {
         let found = self
             .engine
             .client
-            .has_blob(self.source, &blob.digest, Access::Pull)
+            .has_blob(self.source, blob, Access::Pull)
             .await;
         found.map_err(|error| self.blob_error(Side::Source, blob, error.into()))
     }
@@ -132,9 +132,10 @@ impl Walk<'_> {
                         && !std::mem::replace(&mut refreshed, true)
                 }
                 // The session is gone: the registry was restarted, or lost the upload.
-                ErrorKind::NotFound(_) => true,
+                ErrorKind::NotFound(words) => !words.is_missing_project(),
                 ErrorKind::Refused(words) => words.status == StatusCode::RANGE_NOT_SATISFIABLE,
-                ErrorKind::RateLimited(_)
+                ErrorKind::CredentialRefused(_)
+                | ErrorKind::RateLimited(_)
                 | ErrorKind::Server(_)
                 | ErrorKind::Conflict(_)
                 | ErrorKind::Network(_)
@@ -142,7 +143,7 @@ impl Walk<'_> {
                 | ErrorKind::Integrity(_)
                 | ErrorKind::Document(_)
                 | ErrorKind::Protocol(_)
-                | ErrorKind::Untrusted(_) => error.kind.is_passing(),
+                | ErrorKind::Untrusted(_) => error.is_passing(),
             };
             if !again || attempt >= retry.attempts {
                 let mut error = *error;
@@ -199,7 +200,7 @@ impl Walk<'_> {
         if let Some((digest, bytes)) = &self.known
             && *digest == blob.digest
         {
-            let sent = client.send_bytes(upload, digest, bytes.clone()).await;
+            let sent = client.send_bytes(upload, blob, bytes.clone()).await;
             sent.map_err(|error| Trouble::Writing(Box::new(error)))?;
             self.engine.meter.moved(blob.size);
             return Ok(Brought::Copied);

@@ -24,7 +24,7 @@ use crate::registry::{Access, Client};
 
 use super::error::{Cause, Error, Subject};
 use super::walk::{self, CHILDREN_AT_ONCE, DEPTH_MAX, MANIFESTS_MAX};
-use super::{Closure, Options, Pass, Prune, There};
+use super::{Closure, Options, Pass, Prune, There, registry_side};
 
 use class::Class;
 
@@ -119,7 +119,8 @@ impl<'a> Walk<'a> {
         }
         let _work = image.watch.pace.work();
         let tags = async |side, digest, repository: &Repository| {
-            let listed = image.engine.attached.tags(repository).await;
+            let attached = image.engine.attached.on(registry_side(side));
+            let listed = attached.tags(repository).await;
             listed.map_err(|error| attached_error(side, repository, digest, error.into()))
         };
         let there = match options.closure {

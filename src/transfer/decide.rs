@@ -36,7 +36,7 @@ pub(super) enum Decided {
 impl Decision<'_> {
     pub(super) async fn decide(&self) -> Result<Decided, Error> {
         let _work = self.watch.pace.work();
-        let there = self.resolve(Side::Destination).await?;
+        let there = self.there().await?;
         let has_tag = self.destination.tag.is_some();
         let merges = has_tag && self.options.index == IndexMode::Merge;
         let is_whole = !has_tag || self.options.selection.is_all();
@@ -61,7 +61,11 @@ impl Decision<'_> {
                     changed: None,
                 })));
             }
-            if !merges && let Some(outcome) = self.existing(there, digest)? {
+            // Of two algorithms nobody can tell without the bytes.
+            if !merges
+                && there.digest.algorithm() == digest.algorithm()
+                && let Some(outcome) = self.existing(there, digest)?
+            {
                 return Ok(Decided::Ended(Box::new(outcome)));
             }
         }
@@ -91,7 +95,8 @@ impl Decision<'_> {
         let Some(there) = there else {
             return Ok(Decided::Copy(Box::new(wanted), Before::Nothing));
         };
-        if there.digest == wanted.manifest.digest() {
+        // A registry may name the same bytes by another algorithm.
+        if there.digest == there.digest.of_same_kind(wanted.manifest.raw()) {
             let is_there = match &wanted.only {
                 None => true,
                 Some(only) => self.has_all(only).await?,
@@ -265,7 +270,7 @@ impl Decision<'_> {
         };
         let read = self
             .engine
-            .client
+            .client_on(side)
             .pull_small_blob(repository, config, CONFIG_BYTES_MAX)
             .await;
         let error = |cause| Error {
@@ -293,6 +298,27 @@ impl Decision<'_> {
             vec![platform]
         };
         Ok((platforms, Some(bytes)))
+    }
+
+    /// What stands at the destination.
+    ///
+    /// Where it decides more than how much has to be done, a HEAD that says 404 is not enough: a registry
+    /// whose HEAD is no good would lose a tag that is to be kept, or its platforms.
+    async fn there(&self) -> Result<Option<Resolved>, Error> {
+        let found = self.resolve(Side::Destination).await?;
+        let is_plain = self.options.on_existing == OnExisting::Replace
+            && self.options.index != IndexMode::Merge
+            && self.options.selection.is_all();
+        if found.is_some() || is_plain || self.destination.tag.is_none() {
+            return Ok(found);
+        }
+        let (repository, identifier) =
+            (&self.destination.repository, self.destination.identifier());
+        let client = &self.engine.client;
+        let found = client
+            .resolve_surely(repository, &identifier, Access::PullPush)
+            .await;
+        found.map_err(|error| self.error(Side::Destination, Stage::Resolve, error.into()))
     }
 
     async fn resolve(&self, side: Side) -> Result<Option<Resolved>, Error> {

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::attached;
-use crate::event::{Failure, Kind, Side, Stage};
+use crate::event::{Detail, Failure, Kind, Side, Stage};
 use crate::oci::{self, Digest, Pinned, Reference};
-use crate::registry::{self, ErrorKind};
+use crate::registry::{self, Distrust, ErrorKind, NetworkError};
 
 /// Why an image could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +130,19 @@ impl Error {
         if let Cause::Finish(failure) = &self.cause {
             return failure.clone();
         }
-        Failure::new(self.stage, Some(self.side), self.kind(), self)
+        let failure = Failure::new(self.stage, Some(self.side), self.kind(), self);
+        match &self.cause {
+            Cause::Registry(error) => with_blame(failure, error),
+            Cause::Attached(_)
+            | Cause::Document(_)
+            | Cause::Absent
+            | Cause::Platform { .. }
+            | Cause::Exists { .. }
+            | Cause::Loss { .. }
+            | Cause::Limit(_)
+            | Cause::Disagrees { .. }
+            | Cause::Finish(_) => failure,
+        }
     }
 
     /// Whether a registry brought a Docker schema 1 manifest.
@@ -156,6 +168,59 @@ impl Error {
     }
 }
 
+/// The failure that an error of a registry is, with all that is known of it.
+pub fn blamed(stage: Stage, side: Option<Side>, error: &registry::Error) -> Failure {
+    let failure = Failure::new(stage, side, kind_of(&error.kind), error);
+    with_blame(failure, error)
+}
+
+/// The same failure, with what is known of the registry's error behind it.
+pub fn with_blame(mut failure: Failure, error: &registry::Error) -> Failure {
+    failure.detail = detail_of(error);
+    failure.again = error.again();
+    failure
+}
+
+/// What more is known of what a registry, or the road to it, said.
+fn detail_of(error: &registry::Error) -> Detail {
+    if error.kind.is_quota() {
+        return Detail::Quota;
+    }
+    if error.is_missing_project() {
+        return Detail::Project;
+    }
+    if error.kind.is_immutable() {
+        return Detail::Immutable;
+    }
+    match &error.kind {
+        ErrorKind::CredentialRefused(_) => Detail::Credential,
+        ErrorKind::Network(network) => match &**network {
+            NetworkError::Distrust { distrust, .. } => match distrust {
+                Distrust::ClientWanted | Distrust::ClientRefused(_) => Detail::ClientCertificate,
+                Distrust::Expired(_) | Distrust::NotYet(_) => Detail::CertificateTime,
+                Distrust::OtherName(_) => Detail::CertificateName,
+                Distrust::UnknownAuthority | Distrust::Unfit(_) => Detail::Certificate,
+            },
+            NetworkError::Proxy { .. } | NetworkError::Refused { .. } => Detail::Proxy,
+            NetworkError::Http(_)
+            | NetworkError::Tls(_)
+            | NetworkError::Unusable(_)
+            | NetworkError::Io(_) => Detail::None,
+        },
+        ErrorKind::NotFound(_)
+        | ErrorKind::Unauthorized(_)
+        | ErrorKind::RateLimited(_)
+        | ErrorKind::Server(_)
+        | ErrorKind::Conflict(_)
+        | ErrorKind::Refused(_)
+        | ErrorKind::Stalled(_)
+        | ErrorKind::Integrity(_)
+        | ErrorKind::Document(_)
+        | ErrorKind::Protocol(_)
+        | ErrorKind::Untrusted(_) => Detail::None,
+    }
+}
+
 /// The kind of what befell something attached.
 pub fn kind_of_attached(error: &attached::Error) -> Kind {
     match error {
@@ -171,7 +236,7 @@ pub fn kind_of_attached(error: &attached::Error) -> Kind {
 pub const fn kind_of(error: &ErrorKind) -> Kind {
     match error {
         ErrorKind::NotFound(_) => Kind::NotFound,
-        ErrorKind::Unauthorized(_) => Kind::Unauthorized,
+        ErrorKind::Unauthorized(_) | ErrorKind::CredentialRefused(_) => Kind::Unauthorized,
         ErrorKind::RateLimited(_) => Kind::RateLimited,
         ErrorKind::Server(_) | ErrorKind::Network(_) => Kind::Network,
         ErrorKind::Conflict(_) => Kind::Conflict,

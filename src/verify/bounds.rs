@@ -3,8 +3,11 @@
 use std::error;
 use std::iter;
 
+use crate::attached;
 use crate::event::{CAUSE_CHARS_MAX, Failure, Kind, Stage};
+use crate::registry;
 use crate::text;
+use crate::transfer::with_blame;
 
 /// How many reasons are kept of one manifest.
 const REASONS_MAX: usize = 20;
@@ -49,7 +52,15 @@ pub(super) fn failed(what: String, kind: Kind, error: &(dyn error::Error + 'stat
     const LINKS_MAX: usize = 64;
     let links = iter::successors(Some(error), |error| error.source()).take(LINKS_MAX);
     let causes = iter::once(what).chain(links.map(ToString::to_string));
-    Failure::chain(Stage::Verify, None, kind, causes)
+    let failure = Failure::chain(Stage::Verify, None, kind, causes);
+    let registry = match error.downcast_ref() {
+        Some(attached::Error::Registry(error)) => Some(error),
+        Some(_) | None => error.downcast_ref::<registry::Error>(),
+    };
+    match registry {
+        Some(error) => with_blame(failure, error),
+        None => failure,
+    }
 }
 
 /// The failure that `cause` is, with `what` could not be done in front.

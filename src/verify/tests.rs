@@ -10,6 +10,7 @@ fn compared(image: &str, compared: Compared, identity: SignedIdentity, is_root: 
     let image: Reference = image.parse().unwrap();
     let question = Question {
         image: &image,
+        place: None,
         subjects: Subjects::All,
         selection: &PlatformSelection::all(),
         compared,

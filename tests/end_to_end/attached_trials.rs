@@ -81,7 +81,7 @@ fn client() -> Client {
         retry,
         ..Settings::default()
     };
-    Client::new(settings).unwrap()
+    Client::new(settings)
 }
 
 fn attached(locks: Option<&Path>) -> Attached {

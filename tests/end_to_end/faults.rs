@@ -10,6 +10,10 @@ mod flight;
 mod manifests;
 mod platforms;
 mod promises;
+mod quirks;
+mod quirks_auth;
+mod quirks_lists;
+mod quirks_push;
 mod retry;
 mod tls;
 mod uploads;
@@ -37,6 +41,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         blobs::trials(),
         uploads::trials(),
         manifests::trials(),
+        quirks::trials(),
+        quirks_push::trials(),
+        quirks_lists::trials(),
+        quirks_auth::trials(),
         platforms::trials(),
         flight::trials(),
         tls::trials(),
@@ -50,7 +58,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 const ATTEMPTS: u32 = 4;
 
 /// Settings that try again at once, but are patient with a busy machine.
-fn quick() -> client::Settings {
+pub(crate) fn quick() -> client::Settings {
     client::Settings {
         stall_timeout: Duration::from_secs(20),
         retry: client::Retry {
@@ -75,14 +83,12 @@ pub(crate) fn known_to(registries: &[&TestRegistry]) -> client::Settings {
     let mut settings = quick();
     for registry in registries {
         let host = registry.host().parse().expect("a registry");
-        settings
-            .credentials
-            .insert(host, password("user", "password"));
+        settings.insert(&host, &password("user", "password"));
     }
     settings
 }
 
-fn password(user: &str, password: &str) -> client::Credential {
+pub(crate) fn password(user: &str, password: &str) -> client::Credential {
     client::Credential::Password {
         user: user.to_owned(),
         password: password.into(),
@@ -96,7 +102,7 @@ fn basic() -> Settings {
     }
 }
 
-fn bearer(bearer: Bearer) -> Settings {
+pub(crate) fn bearer(bearer: Bearer) -> Settings {
     Settings {
         auth: Auth::Bearer(bearer),
         ..Settings::default()
@@ -237,7 +243,7 @@ fn engine(settings: client::Settings) -> Engine {
 }
 
 fn new_client(settings: client::Settings) -> client::Client {
-    client::Client::new(settings).expect("a client")
+    client::Client::new(settings)
 }
 
 /// `name` (`app:1`, `app@sha256:…`) at a registry.

@@ -12,7 +12,9 @@
     reason = "a test ends where something is not as it should be"
 )]
 
+mod access_trials;
 mod attached_trials;
+mod certificates;
 mod closure_trials;
 mod command_line_trials;
 mod faults;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials = [
         registry_trials::trials(),
+        access_trials::trials(),
         attached_trials::trials(),
         serve_trials::trials(),
         command_line_trials::trials(),

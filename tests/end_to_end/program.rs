@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
 /// How long anything may take to happen; a busy machine is slow.
@@ -88,6 +91,28 @@ impl Workplace {
         let more = more.iter().map(|(name, value)| (name, value));
         let output = self.command(arguments).envs(more).output().await;
         let output = output.expect("the program runs");
+        Ended {
+            arguments: arguments.to_owned(),
+            status: output.status,
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs a command of it to its end, with something on its standard input.
+    pub(crate) async fn run_command(
+        &self,
+        mut command: Command,
+        arguments: &str,
+        input: &str,
+    ) -> Ended {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut stdin = child.stdin.take().expect("it reads");
+        // Who does not want it may not read it.
+        drop(stdin.write_all(input.as_bytes()).await);
+        drop(stdin);
+        let output = child.wait_with_output().await.expect("the program runs");
         Ended {
             arguments: arguments.to_owned(),
             status: output.status,
@@ -216,6 +241,23 @@ impl Ended {
         self
     }
 
+    /// Itself, where it did not end well because of what a registry did or is.
+    #[track_caller]
+    pub(crate) fn failed(self) -> Self {
+        assert!(matches!(self.code(), Some(1 | 4)), "{self}");
+        self
+    }
+
+    /// Itself, where none of these stands in what it printed.
+    #[track_caller]
+    pub(crate) fn hiding(self, secrets: &[&str]) -> Self {
+        let printed = format!("{}{}", self.text(), self.stderr);
+        for secret in secrets {
+            assert!(!printed.contains(secret), "`{secret}` is told: {self}");
+        }
+        self
+    }
+
     /// What stands on stdout.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
@@ -249,6 +291,18 @@ pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) ->
         assert!(began.elapsed() < PATIENCE, "waited in vain: {what}");
         glances.tick().await;
     }
+}
+
+/// A file with passwords in Docker's and podman's format: key, user, password.
+pub(crate) fn auth_file(entries: &[(&str, &str, &str)]) -> String {
+    let auths: serde_json::Map<String, Value> = entries
+        .iter()
+        .map(|(key, user, password)| {
+            let auth = STANDARD.encode(format!("{user}:{password}"));
+            ((*key).to_owned(), serde_json::json!({ "auth": auth }))
+        })
+        .collect();
+    serde_json::json!({ "auths": auths }).to_string()
 }
 
 /// The outcomes in a report, in list order.

@@ -10,6 +10,9 @@ mod memory;
 mod mirrors;
 mod platforms;
 mod served;
+mod tls;
+mod token_service;
+mod tokens;
 
 use std::path::Path;
 
@@ -27,6 +30,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ends::trials(),
         memory::trials(),
         served::trials(),
+        tls::trials(),
+        tokens::trials(),
     ]
     .into_iter()
     .flatten()

@@ -20,6 +20,7 @@
 //! Nothing here waits for time to pass: [`Active::hit`] and [`TestRegistry::wait`] are for tests that
 //! need to know how far something is. Dropped, a registry ends with all its connections.
 
+mod annex;
 mod auth;
 mod contents;
 mod images;
@@ -30,24 +31,25 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use consign::layout::{Layout, RepositoryPath};
 use consign::serve;
 use consign::serve::{Access, Body, BodyError, Children, Handler, Registry};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use auth::{Auth, Bearer, TokenRequest};
+pub(crate) use annex::{Annex, Asked};
+pub(crate) use auth::{AfterRefusal, Auth, Bearer, TokenRequest, basic};
 pub(crate) use contents::Contents;
 pub(crate) use images::{Image, Pushed, artifact, attestation, index, manifest_list, schema1};
 pub(crate) use log::Logged;
 pub(crate) use rules::{Active, Rule, when};
+
+use crate::certificates::Certified;
 
 use auth::Door;
 use log::{Line, Log};
@@ -78,13 +80,17 @@ pub(crate) enum Referrers {
 }
 
 /// Whether a registry speaks TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Transport {
     /// Plain HTTP.
     #[default]
     Plain,
-    /// TLS with a certificate for `localhost` and 127.0.0.1 that nobody else signed.
+    /// TLS with a certificate for `localhost`, 127.0.0.1 and `registry.test` that nobody else signed.
     Tls,
+    /// TLS with this certificate.
+    TlsAs(Certified),
+    /// The same, with those alone who show a certificate of this authority.
+    TlsAmong(Certified, CertificateDer<'static>),
 }
 
 /// How a test registry behaves.
@@ -100,6 +106,8 @@ pub(crate) struct Settings {
     pub(crate) transport: Transport,
     /// Whether indexes may be sparse.
     pub(crate) sparse: Sparse,
+    /// The product around it.
+    pub(crate) annex: Option<Arc<dyn Annex>>,
 }
 
 /// Whether indexes may be pushed without their children.
@@ -117,8 +125,7 @@ pub(crate) enum Sparse {
 pub(crate) struct TestRegistry {
     front: Arc<Front>,
     address: SocketAddr,
-    settings: Settings,
-    certificate: Option<String>,
+    certified: Option<Certified>,
     end: CancellationToken,
     server: JoinSet<io::Result<()>>,
 }
@@ -143,15 +150,28 @@ impl TestRegistry {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let scheme = match settings.transport {
-            Transport::Plain => "http",
-            Transport::Tls => "https",
+        let certified = match &settings.transport {
+            Transport::Plain => None,
+            Transport::Tls => Some(Certified::alone(&[
+                "localhost",
+                "127.0.0.1",
+                "registry.test",
+            ])),
+            Transport::TlsAs(certified) | Transport::TlsAmong(certified, _) => {
+                Some(certified.clone())
+            }
         };
+        let clients = match &settings.transport {
+            Transport::TlsAmong(_, authority) => Some(authority.clone()),
+            Transport::Plain | Transport::Tls | Transport::TlsAs(_) => None,
+        };
+        let scheme = certified.as_ref().map_or("http", |_| "https");
         let front = Arc::new(Front {
             door: Door::new(settings.auth.clone(), &format!("{scheme}://{address}")),
             registry: registry.accept_sparse(children),
             mounts: settings.mounts,
             referrers: settings.referrers,
+            annex: settings.annex,
             log: Log::new(),
             rules: Rules::default(),
         });
@@ -159,24 +179,19 @@ impl TestRegistry {
         let ended = end.clone().cancelled_owned();
         let mut server = JoinSet::new();
         let handler = Arc::clone(&front);
-        let certificate = match settings.transport {
-            Transport::Plain => {
-                server.spawn(serve::listen(listener, handler, ended));
-                None
-            }
-            Transport::Tls => {
-                let (acceptor, certificate) = tls();
+        match &certified {
+            None => server.spawn(serve::listen(listener, handler, ended)),
+            Some(certified) => {
+                let acceptor = certified.acceptor(clients);
                 let wrap = move |stream: TcpStream| acceptor.accept(stream);
                 server
-                    .spawn(async move { serve::listen_with(listener, wrap, handler, ended).await });
-                Some(certificate)
+                    .spawn(async move { serve::listen_with(listener, wrap, handler, ended).await })
             }
         };
         Self {
             front,
             address,
-            settings,
-            certificate,
+            certified,
             end,
             server,
         }
@@ -197,15 +212,13 @@ impl TestRegistry {
 
     /// The URL without a slash at its end.
     pub(crate) fn url(&self) -> String {
-        match self.settings.transport {
-            Transport::Plain => format!("http://{}", self.address),
-            Transport::Tls => format!("https://{}", self.address),
-        }
+        let scheme = self.certified.as_ref().map_or("http", |_| "https");
+        format!("{scheme}://{}", self.address)
     }
 
     /// The certificate in PEM, to be trusted; only with TLS.
     pub(crate) fn certificate(&self) -> &str {
-        self.certificate.as_deref().expect("only with TLS")
+        &self.certified.as_ref().expect("only with TLS").certificate
     }
 
     /// The registry behind the faults.
@@ -247,9 +260,10 @@ impl TestRegistry {
 
     /// The requests that would change something, whatever was answered.
     pub(crate) fn writes(&self) -> Vec<Logged> {
+        let token = self.front.door.token_path();
         let mut requests = self.log();
         requests.retain(|request| {
-            !matches!(request.method, Method::GET | Method::HEAD) && request.path != "/token"
+            !matches!(request.method, Method::GET | Method::HEAD) && request.path != token
         });
         requests
     }
@@ -275,6 +289,11 @@ impl TestRegistry {
         self.front.door.revoke();
     }
 
+    /// From now on only this password is good. Tokens that were given stay.
+    pub(crate) fn change_password(&self, password: &str) {
+        self.front.door.change_password(password);
+    }
+
     /// What a tag names.
     pub(crate) fn tag(&self, repository: &str, tag: &str) -> Option<consign::oci::Digest> {
         let tag = tag.parse().expect("a tag");
@@ -287,20 +306,6 @@ fn path(repository: &str) -> RepositoryPath {
     repository.parse().expect("a repository")
 }
 
-fn tls() -> (TlsAcceptor, String) {
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let certified = rcgen::generate_simple_self_signed(names).expect("a certificate");
-    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).expect("a key");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("TLS versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .expect("the key is that of the certificate");
-    (TlsAcceptor::from(Arc::new(config)), certified.cert.pem())
-}
-
 /// What stands in front of the registry.
 #[derive(Debug)]
 struct Front {
@@ -308,6 +313,7 @@ struct Front {
     door: Door,
     mounts: Mounts,
     referrers: Referrers,
+    annex: Option<Arc<dyn Annex>>,
     log: Log,
     rules: Rules,
 }
@@ -333,7 +339,9 @@ impl Front {
         let (mut parts, content) = request.into_parts();
         let mut content: Body = content
             .map_frame(move |frame| {
-                line.received(frame.data_ref().map_or(0, Bytes::len));
+                if let Some(bytes) = frame.data_ref() {
+                    line.received(bytes);
+                }
                 frame
             })
             .map_err(Into::into)
@@ -365,16 +373,31 @@ impl Front {
                 Before::StallRequest(_) => {}
             }
         }
-        if uri.path() == "/token" {
+        if uri.path() == self.door.token_path() {
             let form = content.collect().await?.to_bytes();
             let token = self
                 .door
                 .token(&parts.method, seen.2, &parts.headers, &form);
             return spoiled(token, faults);
         }
+        let asked = |body| Asked {
+            method: &parts.method,
+            path: uri.path(),
+            query: seen.2,
+            headers: &parts.headers,
+            body,
+        };
+        let annex = self.annex.as_ref();
+        if let Some(annex) = annex.filter(|_| !uri.path().starts_with("/v2/")) {
+            let body = content.collect().await?.to_bytes();
+            let not_found = || auth::answer(StatusCode::NOT_FOUND, &serde_json::json!({}));
+            let answer = annex.answer(&asked(&body)).unwrap_or_else(not_found);
+            return spoiled(answer, faults);
+        }
         let refused = self
             .door
             .check(seen, &parts.headers)
+            .or_else(|| annex?.refuse(&asked(&[])))
             .or_else(|| self.refused(&uri));
         if let Some(refused) = refused {
             content.collect().await?;

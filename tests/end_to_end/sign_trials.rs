@@ -46,7 +46,7 @@ fn process(locks: Option<&Path>) -> Attached {
         },
         ..Settings::default()
     };
-    let client = Client::new(settings).expect("a client");
+    let client = Client::new(settings);
     Attached::new(client, locks.map(Path::to_owned))
 }
 

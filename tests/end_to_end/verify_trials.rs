@@ -120,6 +120,7 @@ impl Court {
         let image = ask.image.parse().unwrap();
         let question = Question {
             image: &image,
+            place: None,
             subjects: ask.subjects,
             selection: &ask.selection,
             compared: ask.compared,
@@ -162,7 +163,7 @@ fn asking(stall_timeout: Duration) -> Attached {
         },
         ..client::Settings::default()
     };
-    Attached::new(client::Client::new(settings).unwrap(), None)
+    Attached::new(client::Client::new(settings), None)
 }
 
 fn sign(

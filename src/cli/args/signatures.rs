@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Access, Bounds, Output, Selecting};
+use super::{Access, Bounds, OneSide, Output, Selecting};
 use crate::event::Format;
 use crate::oci::Registry;
 use crate::plan::Project;
@@ -72,6 +72,9 @@ pub(in crate::cli) struct InPlace {
     /// How registries are spoken to.
     #[command(flatten)]
     pub(in crate::cli) access: Access,
+    /// Who asks.
+    #[command(flatten)]
+    pub(in crate::cli) side: OneSide,
     /// The bounds of the run.
     #[command(flatten)]
     pub(in crate::cli) bounds: Bounds,

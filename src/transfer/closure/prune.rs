@@ -101,7 +101,8 @@ impl Walk<'_> {
         let Some(key) = self.kept() else {
             return Ok(own);
         };
-        let place = (self.client(), self.image.destination);
+        let client = self.image.engine.client_on(Side::Destination);
+        let place = (&client, self.image.destination);
         for layer in payloads(manifest) {
             let is_own = is_layer_by(key, place, layer, &subject).await;
             if is_own.map_err(|error| self.error(Side::Destination, subject, error))? {
@@ -152,7 +153,8 @@ impl Walk<'_> {
         let Some(key) = self.kept() else {
             return Ok(false);
         };
-        let place = (self.client(), self.image.destination);
+        let client = self.image.engine.client_on(Side::Destination);
+        let place = (&client, self.image.destination);
         let is_own = is_referrer_by(key, place, manifest, &subject).await;
         is_own.map_err(|error| self.error(Side::Destination, subject, error))
     }

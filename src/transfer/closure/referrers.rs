@@ -213,7 +213,8 @@ impl Walk<'_> {
         manifest: &Manifest,
     ) -> Result<Class, Error> {
         let _work = self.image.watch.pace.work();
-        let class = class(self.client(), self.repository(side), manifest).await;
+        let client = self.image.engine.client_on(side);
+        let class = class(&client, self.repository(side), manifest).await;
         class.map_err(|cause| self.error(side, subject, cause))
     }
 

@@ -158,10 +158,17 @@ pub(super) async fn unlisted() {
         registry.clear_rules();
     }
     // A list without an end says nothing; an error is not remembered.
-    let link = "</v2/app/tags/list?last=1>; rel=\"next\"";
-    let pages = registry.rule(when("GET", "*/tags/list").set_header("link", link));
+    for last in 1..=60 {
+        let link = format!("</v2/app/tags/list?last={last}>; rel=\"next\"");
+        registry.rule(
+            when("GET", "*/tags/list")
+                .nth(last)
+                .set_header("link", &link),
+        );
+    }
+    registry.clear_log();
     assert!(ask(&attached).await.unwrap().may_have_any());
-    assert_eq!(pages.hits(), 50);
+    assert_eq!(registry.count("GET", "*/tags/list"), 50);
 }
 
 pub(super) async fn untagged() {

@@ -1,10 +1,12 @@
 //! Who asks: passwords, tokens, and where they never go.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use consign::event::{Kind, Side};
-use consign::registry::Credential;
+use consign::registry::{Access, Credential, Renew};
 use futures::future::join_all;
 use http::header::AUTHORIZATION;
 use libtest_mimic::Trial;
@@ -35,6 +37,10 @@ pub(super) fn trials() -> Vec<Trial> {
         ),
         trial("auth::an_identity_token_is_exchanged", identity),
         trial("auth::a_wrong_password_is_tried_once", wrong_password),
+        trial(
+            "auth::a_password_that_ended_is_renewed_where_403_is_said_of_it",
+            ended_password,
+        ),
         trial(
             "auth::a_right_that_is_missing_is_asked_for_a_few_times_only",
             no_right,
@@ -224,9 +230,9 @@ async fn identity() {
     });
     let (source, destination) = (TestRegistry::start().await, TestRegistry::with(asks).await);
     let mut settings = quick();
-    settings.credentials.insert(
-        destination.host().parse().unwrap(),
-        Credential::IdentityToken("refresh".into()),
+    settings.insert(
+        &destination.host().parse().unwrap(),
+        &Credential::IdentityToken("refresh".into()),
     );
     let road = Road::of(source, destination, settings);
     Image::new(&["a"])
@@ -244,14 +250,40 @@ async fn identity() {
     );
 }
 
+/// ECR says 403 of a password that has ended, where others say 401.
+async fn ended_password() {
+    let registry = TestRegistry::with(basic()).await;
+    Image::new(&["a"]).push(&registry, "app", Some("1")).await;
+    let image = reference(&registry, "app:1");
+    let renewals = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&renewals);
+    let renew: Renew = Arc::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async { Ok(Some(password("user", "password"))) })
+    });
+    let mut settings = quick();
+    let namespace = image.repository.registry().clone().into();
+    let ended = password("user", "ended");
+    let credentials = &mut settings.source.credentials;
+    credentials.give(namespace, ended, Some(renew));
+    // The first is asked without, and challenged.
+    let path = manifest_path("1");
+    registry.rule(when("HEAD", &path).nth(2).answer_with(403));
+    let client = new_client(settings);
+    let identifier = image.identifier();
+    let asked = client.resolve(&image.repository, &identifier, Access::Pull);
+    assert!(asked.await.unwrap().is_some(), "{}", registry.log_text());
+    assert_eq!(renewals.load(Ordering::Relaxed), 1);
+    assert_eq!(registry.count("HEAD", &path), 3);
+    assert_eq!(registry.count("GET", &path), 0);
+}
+
 async fn wrong_password() {
     for settings in [basic(), bearer(Bearer::default())] {
         let is_basic = matches!(settings.auth, Auth::Basic(..));
         let source = TestRegistry::with(settings).await;
         let mut settings = quick();
-        settings
-            .credentials
-            .insert(source.host().parse().unwrap(), password("user", "wrong"));
+        settings.insert(&source.host().parse().unwrap(), &password("user", "wrong"));
         let road = Road::of(source, TestRegistry::start().await, settings);
         Image::new(&["a"])
             .push(&road.source, "app", Some("1"))

@@ -629,7 +629,7 @@ async fn page() {
     let html = html.header("content-type", "text/html");
     road.source.rule(html.body("<html>please log in</html>"));
     let failure = road.failed("app:1").await;
-    assert_eq!(failure.kind, Kind::Integrity, "{}", said(&failure));
+    assert_eq!(failure.kind, Kind::Refused, "{}", said(&failure));
     assert!(!said(&failure).contains("html"), "{}", said(&failure));
     nothing_of(&road, &layer, 1000).await;
 }

@@ -250,13 +250,11 @@ async fn secrets_do_not_print() {
     let mut settings = quick();
     for registry in [&source, &destination] {
         let host = registry.host().parse().unwrap();
-        settings
-            .credentials
-            .insert(host, password("hunter", "hunter2"));
+        settings.insert(&host, &password("hunter", "hunter2"));
     }
-    settings.credentials.insert(
-        "other.example".parse().unwrap(),
-        consign::registry::Credential::IdentityToken("refresh-secret".into()),
+    settings.insert(
+        &"other.example".parse().unwrap(),
+        &consign::registry::Credential::IdentityToken("refresh-secret".into()),
     );
     holds_no_secret(&format!("{settings:?} {settings:#?}"));
     let road = Road::of(source, destination, settings);

@@ -30,7 +30,7 @@ async fn road(tls: Tls) -> Road {
     .await;
     let destination = TestRegistry::start().await;
     let mut settings = known_to(&[&source]);
-    settings.tls = tls;
+    settings.set_tls(tls);
     let road = Road::of(source, destination, settings);
     Image::new(&["a"])
         .push(&road.source, "app", Some("1"))

@@ -8,8 +8,9 @@ use crate::harness::{Tool, Tools, with_tools};
 use crate::program::{Ended, Workplace, outcomes};
 
 /// A sample that everybody has: from the test vectors of `crypt_blowfish`.
-const USERS: &str = "somebody:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n";
-const PASSWORD: &str = "U*U";
+pub(super) const USERS: &str =
+    "somebody:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n";
+pub(super) const PASSWORD: &str = "U*U";
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![

@@ -14,6 +14,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::Child;
 use tokio::task::JoinSet;
 
+use super::token_service::{ISSUER, TokenService};
+use crate::certificates::Authority;
 use crate::harness::{Tool, Tools};
 use crate::program::until;
 
@@ -21,6 +23,7 @@ use crate::program::until;
 #[derive(Debug)]
 pub(crate) struct Distribution {
     host: String,
+    url: String,
     storage: PathBuf,
     log: Arc<Mutex<Vec<Access>>>,
     client: reqwest::Client,
@@ -102,28 +105,61 @@ impl Access {
 impl Distribution {
     /// Starts one under a name that no other registry of the trial has, and waits until it listens.
     pub(crate) async fn start(tools: &Tools, name: &str) -> Self {
-        Self::with(tools, name, "").await
+        Self::with(tools, name, Setup::default()).await
     }
 
     /// One that lets in only those whom a file in the format of `htpasswd` names.
     pub(crate) async fn guarded(tools: &Tools, name: &str, users: &str) -> Self {
-        let path = tools.folder().join(format!("{name}.htpasswd"));
-        fs::write(&path, users).expect("the users are written");
-        let path = path.display();
-        let auth = format!("auth: {{ htpasswd: {{ realm: \"{name}\", path: \"{path}\" }} }}\n");
-        Self::with(tools, name, &auth).await
+        let auth = htpasswd(tools, name, users);
+        Self::with(tools, name, Setup { auth, tls: None }).await
     }
 
-    async fn with(tools: &Tools, name: &str, more: &str) -> Self {
+    /// One that lets in those who have a token of `service`. Where there was one of the same name
+    /// before, it has the content of that one.
+    pub(crate) async fn with_tokens(tools: &Tools, name: &str, service: &TokenService) -> Self {
+        let path = tools.folder().join(format!("{name}.tokens.pem"));
+        fs::write(&path, service.certificate()).expect("the certificate is written");
+        let (realm, path) = (service.realm(), path.display());
+        let auth = format!(
+            "auth: {{ token: {{ realm: \"{realm}\", service: \"{name}\", issuer: \"{ISSUER}\", \
+             rootcertbundle: \"{path}\" }} }}\n"
+        );
+        Self::with(tools, name, Setup { auth, tls: None }).await
+    }
+
+    /// One that speaks TLS, and only with those who show a certificate of `authority`; with `users`
+    /// it asks for a password too.
+    pub(crate) async fn behind_tls(
+        tools: &Tools,
+        name: &str,
+        authority: &Authority,
+        users: &str,
+    ) -> Self {
+        let setup = Setup {
+            auth: htpasswd(tools, name, users),
+            tls: Some(authority),
+        };
+        Self::with(tools, name, setup).await
+    }
+
+    async fn with(tools: &Tools, name: &str, setup: Setup<'_>) -> Self {
         let storage = tools.folder().join(name);
         let settings = tools.folder().join(format!("{name}.yml"));
+        let (scheme, tls, client) = match setup.tls {
+            None => ("http", String::new(), reqwest::Client::builder()),
+            Some(authority) => {
+                let (tls, client) = tls(tools, name, authority);
+                ("https", tls, client)
+            }
+        };
         let text = format!(
             "version: 0.1\n\
              log: {{ level: info, formatter: json }}\n\
              storage: {{ filesystem: {{ rootdirectory: \"{}\" }}, delete: {{ enabled: true }} }}\n\
-             http: {{ addr: \"127.0.0.1:0\" }}\n\
-             {more}",
-            storage.display()
+             http: {{ addr: \"127.0.0.1:0\"{tls} }}\n\
+             {}",
+            storage.display(),
+            setup.auth
         );
         fs::write(&settings, text).expect("the settings are written");
         let mut child = tools
@@ -143,8 +179,9 @@ impl Distribution {
         let mut readers = JoinSet::new();
         readers.spawn(async move { while let Ok(Some(_)) = messages.next_line().await {} });
         readers.spawn(keep(accesses, Arc::clone(&log)));
-        let client = reqwest::Client::builder().no_proxy().build();
+        let client = client.no_proxy().build();
         Self {
+            url: format!("{scheme}://{host}"),
             host,
             storage: storage.join("docker/registry/v2"),
             log,
@@ -187,7 +224,7 @@ impl Distribution {
         let mut length = self.log_length();
         let mut quiet = 0;
         while quiet < ENOUGH {
-            let url = format!("http://{}/v2/?mark", self.host);
+            let url = format!("{}/v2/?mark", self.url);
             self.client.get(url).send().await.expect("it answers");
             until("a mark in the log", || {
                 let mut entries = self.entries();
@@ -235,11 +272,53 @@ impl Distribution {
     }
 }
 
+/// What is special about a registry.
+#[derive(Default)]
+struct Setup<'a> {
+    /// Who may come in, as it stands in the settings.
+    auth: String,
+    /// Who vouches for the registry and for its clients.
+    tls: Option<&'a Authority>,
+}
+
+fn htpasswd(tools: &Tools, name: &str, users: &str) -> String {
+    let path = tools.folder().join(format!("{name}.htpasswd"));
+    fs::write(&path, users).expect("the users are written");
+    let path = path.display();
+    format!("auth: {{ htpasswd: {{ realm: \"{name}\", path: \"{path}\" }} }}\n")
+}
+
+/// The settings of TLS, and a client that is let in.
+fn tls(tools: &Tools, name: &str, authority: &Authority) -> (String, reqwest::ClientBuilder) {
+    let server = authority.server(&["localhost", "127.0.0.1"]);
+    let [certificate, key, clients] = [
+        ("crt", server.certificate),
+        ("key", server.key),
+        ("clients", authority.pem()),
+    ]
+    .map(|(kind, text)| {
+        let path = tools.folder().join(format!("{name}.{kind}.pem"));
+        fs::write(&path, text).expect("it is written");
+        path.display().to_string()
+    });
+    let settings = format!(
+        ", tls: {{ certificate: \"{certificate}\", key: \"{key}\", clientcas: [\"{clients}\"] }}"
+    );
+    let client = authority.client();
+    let identity = format!("{}{}", client.certificate, client.key);
+    let identity = reqwest::Identity::from_pem(identity.as_bytes()).expect("an identity");
+    let known = reqwest::Certificate::from_der(&authority.der()).expect("a certificate");
+    let builder = reqwest::Client::builder().tls_certs_only([known]);
+    (settings, builder.identity(identity))
+}
+
 async fn address(messages: &mut Lines<impl AsyncBufRead + Unpin>) -> String {
     let mut seen = Vec::new();
     while let Some(line) = messages.next_line().await.expect("it reads") {
         if let Some((_, rest)) = line.split_once("listening on ") {
-            return rest.split('"').next().unwrap_or_default().to_owned();
+            // With TLS, `, tls` follows.
+            let host = rest.split(['"', ',']).next();
+            return host.unwrap_or_default().to_owned();
         }
         seen.push(line);
     }

@@ -1,15 +1,18 @@
 //! A gate before a registry: so many bytes pass, and no more until it is opened. So a run can be
-//! caught in the middle, wherever that is, without waiting for time to pass.
+//! caught in the middle, wherever that is, without waiting for time to pass. A narrow gate makes a
+//! registry slow instead.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 const CHUNK: usize = 8 * 1024;
 
@@ -37,11 +40,46 @@ struct State {
     left: AtomicU64,
     is_open: watch::Sender<bool>,
     is_held: watch::Sender<bool>,
+    narrow: Option<Narrow>,
+}
+
+/// How fast bytes pass.
+#[derive(Debug)]
+struct Narrow {
+    bytes_a_second: u64,
+    /// When the next may pass.
+    next: Mutex<Instant>,
+}
+
+impl Narrow {
+    async fn pass(&self, bytes: u64) {
+        let time = Duration::from_micros(bytes * 1_000_000 / self.bytes_a_second);
+        let turn = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = (*next).max(Instant::now());
+            *next = turn + time;
+            turn
+        };
+        tokio::time::sleep_until(turn).await;
+    }
 }
 
 impl Gate {
     /// A gate before `backend` that lets `bytes` bytes pass that way and holds all that follow.
     pub(crate) async fn start(backend: &str, way: Way, bytes: u64) -> Self {
+        Self::with(backend, way, bytes, None).await
+    }
+
+    /// A gate that so many bytes a second pass that way, all connections together, for ever.
+    pub(crate) async fn narrow(backend: &str, way: Way, bytes_a_second: u64) -> Self {
+        let narrow = Narrow {
+            bytes_a_second,
+            next: Mutex::new(Instant::now()),
+        };
+        Self::with(backend, way, u64::MAX, Some(narrow)).await
+    }
+
+    async fn with(backend: &str, way: Way, bytes: u64, narrow: Option<Narrow>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let host = listener.local_addr().expect("an address").to_string();
         let state = Arc::new(State {
@@ -49,6 +87,7 @@ impl Gate {
             left: AtomicU64::new(bytes),
             is_open: watch::Sender::new(false),
             is_held: watch::Sender::new(false),
+            narrow,
         });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, backend.to_owned(), Arc::clone(&state)));
@@ -79,6 +118,9 @@ impl Gate {
 impl State {
     /// Returns when `bytes` more bytes may pass.
     async fn pass(&self, bytes: u64) {
+        if let Some(narrow) = &self.narrow {
+            narrow.pass(bytes).await;
+        }
         let take = |left: u64| left.checked_sub(bytes);
         let order = Ordering::Relaxed;
         if self.left.fetch_update(order, order, take).is_ok() {

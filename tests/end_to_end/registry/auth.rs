@@ -39,6 +39,21 @@ pub(crate) struct Bearer {
     pub(crate) realm: Option<String>,
     /// The actions that are given at most, whatever was asked for.
     pub(crate) grants: &'static [&'static str],
+    /// The path of the token service.
+    pub(crate) path: &'static str,
+    /// The name of the registry, as the challenge has it.
+    pub(crate) service: &'static str,
+    /// What a client is asked for whose token was refused.
+    pub(crate) after_refusal: AfterRefusal,
+}
+
+/// What a client is asked for whose token was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterRefusal {
+    /// Another token, as before.
+    Bearer,
+    /// A password, as Harbor asks for it (nerdctl #1987).
+    Basic,
 }
 
 impl Default for Bearer {
@@ -50,6 +65,9 @@ impl Default for Bearer {
             uses: None,
             realm: None,
             grants: &["pull", "push", "delete", "*"],
+            path: "/token",
+            service: "test",
+            after_refusal: AfterRefusal::Bearer,
         }
     }
 }
@@ -86,6 +104,8 @@ struct Grant {
 struct State {
     tokens: HashMap<String, Grant>,
     requests: Vec<TokenRequest>,
+    /// The password, where it was changed.
+    password: Option<String>,
 }
 
 /// The guard at the door.
@@ -98,11 +118,25 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn new(auth: Auth, url: &str) -> Self {
-        Self {
+        let mut door = Self {
             auth,
-            realm: format!("{url}/token"),
+            realm: String::new(),
             state: Mutex::default(),
+        };
+        door.realm = format!("{url}{}", door.token_path());
+        door
+    }
+
+    /// Where tokens are to be had, if there are any.
+    pub(super) const fn token_path(&self) -> &'static str {
+        match &self.auth {
+            Auth::Bearer(bearer) => bearer.path,
+            Auth::None | Auth::Basic(..) => "/token",
         }
+    }
+
+    pub(super) fn change_password(&self, password: &str) {
+        self.state().password = Some(password.to_owned());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -130,7 +164,9 @@ impl Door {
             Auth::None => None,
             Auth::Basic(user, password) => {
                 let given = authorization.and_then(basic);
-                let good = given.is_some_and(|(u, p)| u == *user && p == *password);
+                let changed = self.state().password.clone();
+                let password = changed.as_deref().unwrap_or(password);
+                let good = given.is_some_and(|(u, p)| u == *user && p == password);
                 (!good).then(|| refusal("Basic realm=\"test\""))
             }
             Auth::Bearer(bearer) => {
@@ -139,6 +175,9 @@ impl Door {
                 let outcome = token.map(|token| self.state().spend(token, &needs));
                 let error = match outcome {
                     Some(Ok(())) => return None,
+                    Some(Err(_)) if bearer.after_refusal == AfterRefusal::Basic => {
+                        return Some(refusal("Basic realm=\"test\""));
+                    }
                     Some(Err(error)) => Some(error),
                     None => None,
                 };
@@ -149,7 +188,8 @@ impl Door {
 
     fn challenge(&self, bearer: &Bearer, needs: &[Need], error: Option<&str>) -> String {
         let realm = bearer.realm.as_deref().unwrap_or(&self.realm);
-        let mut challenge = format!("Bearer realm=\"{realm}\",service=\"test\"");
+        let service = bearer.service;
+        let mut challenge = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
         let mut scopes: Vec<(String, Vec<&str>)> = Vec::new();
         for need in needs {
             match scopes.iter_mut().find(|(other, _)| *other == need.resource) {
@@ -209,13 +249,16 @@ impl Door {
         let refreshes = field("grant_type").as_deref() == Some("refresh_token")
             && bearer.identity_token.is_some()
             && field("refresh_token").as_deref() == bearer.identity_token;
+        let mut state = self.state();
         let given = refreshes
             || match (&bearer.credentials, &user) {
                 (None, None) => true,
-                (Some((name, password)), Some((u, p))) => u == name && p == password,
+                (Some((name, password)), Some((u, p))) => {
+                    let password = state.password.as_deref().unwrap_or(password);
+                    u == name && p == password
+                }
                 (None, Some(_)) | (Some(_), None) => false,
             };
-        let mut state = self.state();
         state.requests.push(TokenRequest {
             scopes: scopes.clone(),
             service: field("service").unwrap_or_default(),
@@ -311,7 +354,8 @@ fn needs((method, path, query): (&Method, &str, &str)) -> Vec<Need> {
     needs
 }
 
-fn basic(authorization: &str) -> Option<(String, String)> {
+/// User and password of a Basic `Authorization`.
+pub(crate) fn basic(authorization: &str) -> Option<(String, String)> {
     let encoded = authorization.strip_prefix("Basic ")?;
     let plain = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let (user, password) = plain.split_once(':')?;

@@ -29,7 +29,12 @@ pub(crate) struct Logged {
     pub(crate) status: Option<u16>,
     /// How many bytes of the request's body came in.
     pub(crate) received: u64,
+    /// The first 4 KiB of them.
+    pub(crate) body: Vec<u8>,
 }
+
+/// How much of a body is kept, in bytes.
+const BODY_KEPT: usize = 4096;
 
 impl Logged {
     /// A header, or nothing.
@@ -119,6 +124,7 @@ impl Log {
             headers: request.headers().clone(),
             status: None,
             received: 0,
+            body: Vec::new(),
         });
         drop(state);
         self.changed.send_replace(());
@@ -163,9 +169,12 @@ impl Line {
         self.log.changed.send_replace(());
     }
 
-    pub(super) fn received(&self, bytes: usize) {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.update(|line, _| line.received += bytes);
+    pub(super) fn received(&self, bytes: &[u8]) {
+        self.update(|line, _| {
+            line.received += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let room = BODY_KEPT - line.body.len();
+            line.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        });
     }
 
     pub(super) fn answered(&self, status: u16) {

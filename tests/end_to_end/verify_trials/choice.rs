@@ -153,6 +153,7 @@ async fn resolved() {
     let selection = PlatformSelection::all();
     let question = Question {
         image: &image,
+        place: None,
         subjects: Subjects::Platforms,
         selection: &selection,
         compared: Compared::ByWhatItIs,
@@ -176,6 +177,7 @@ async fn resolved() {
     let pinned = court.name(&format!("app@{}", new.digest)).parse().unwrap();
     let question = Question {
         image: &pinned,
+        place: None,
         ..question
     };
     let old = root(old.bytes.clone());

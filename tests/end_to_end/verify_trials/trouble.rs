@@ -18,6 +18,10 @@ pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("verify::what_cannot_be_asked_is_undetermined", refusals),
         trial("verify::a_registry_that_stalls_is_undetermined", stalls),
+        trial(
+            "verify::a_login_page_does_not_say_that_nothing_is_signed",
+            pages,
+        ),
         trial("verify::a_payload_that_is_gone_is_an_answer", gone),
         trial("verify::the_image_itself_cannot_be_asked_for", no_image),
         trial(
@@ -109,6 +113,41 @@ async fn stalls() {
             court.registry.clear_rules();
         }
     }
+}
+
+/// A proxy that wants a login, or a registry's front page, in place of every answer that is looked for.
+async fn pages() {
+    for format in FORMATS {
+        for is_moved in [false, true] {
+            for at in 0..if format == Format::Tag { 2 } else { 4 } {
+                let court = Court::open().await;
+                let (image, manifest, layer) = signed(&court, format).await;
+                let path = &paths(format, image.digest, manifest, &layer)[at];
+                let served = if is_moved {
+                    let moved = when("*", path).respond(302);
+                    court.registry.rule(moved.header("location", "/login"));
+                    "/login"
+                } else {
+                    path.as_str()
+                };
+                let page = when("*", served).respond(200);
+                let page = page.header("content-type", "text/html; charset=utf-8");
+                let page = page.body("<html><body>please log in</body></html>");
+                let page = court.registry.rule(page);
+                let checked = court.judge(&court.ask("app:1")).await;
+                undetermined(&checked, Kind::Refused, "a page for people");
+                assert!(page.hits() > 0, "{path}");
+            }
+        }
+    }
+    // The list of tags, and all there is.
+    let court = Court::open().await;
+    signed(&court, Format::Tag).await;
+    let page = when("*", "*").respond(200);
+    let page = page.header("content-type", "text/html");
+    court.registry.rule(page.body("<html></html>"));
+    let failure = court.validate(&court.ask("app:1")).await.unwrap_err();
+    assert_eq!(failure.kind, Kind::Refused, "{failure:?}");
 }
 
 async fn gone() {

@@ -1,0 +1,265 @@
+//! Connections: which certificates count for which host, and which proxy is on the way.
+//!
+//! A registry is trusted by the system's authorities, by those of the run, and by those that are given for
+//! it; whatever it sends a request to, a token service or an object store, is trusted by the same and by
+//! those that are given for that host, as Docker and containers/image do it. A client certificate is shown
+//! to the host alone that it is given for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use url::Url;
+
+use crate::oci::Registry;
+
+use super::error::NetworkError;
+use super::place::is_loopback;
+use super::proxy::Proxies;
+use super::tls::{Certificates, HostCertificates, Identity, Tls};
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle connections are closed before common servers close them (nginx: 75 s, distribution: 60 s).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Idle connections that are kept for each host.
+const IDLE_MAX: usize = 64;
+
+/// What connections have in common that are kept in one pool.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Profile {
+    tls: Tls,
+    /// This machine is never reached by a proxy.
+    is_loopback: bool,
+    /// The registry that sends the request, where something is given for it.
+    registry: Option<String>,
+    /// The host it goes to, where something is given for that.
+    host: Option<String>,
+}
+
+/// The connections of a run.
+#[derive(Debug)]
+pub(super) struct Connections {
+    certificates: Certificates,
+    proxies: Proxies,
+    // Read once, and only where a certificate is checked: that is most of the time a run without work takes.
+    roots: OnceLock<Result<Arc<RootCertStore>, String>>,
+    clients: Mutex<HashMap<Profile, reqwest::Client>>,
+}
+
+impl Connections {
+    pub(super) fn new(certificates: Certificates, proxies: Proxies) -> Self {
+        Self {
+            certificates,
+            proxies,
+            roots: OnceLock::new(),
+            clients: Mutex::default(),
+        }
+    }
+
+    /// The client for a request to `url` that `registry`, or what it said, asks for.
+    ///
+    /// # Errors
+    ///
+    /// Where certificates that are given for one of the two cannot be used, or there are none to check with.
+    pub(super) fn client(
+        &self,
+        registry: &Registry,
+        tls: Tls,
+        url: &Url,
+    ) -> Result<reqwest::Client, NetworkError> {
+        let given = |host: &str| {
+            let host = host.to_owned();
+            self.certificates.hosts.contains_key(&host).then_some(host)
+        };
+        // Docker Hub's API stands on another host than its name says.
+        let home: Option<Url> = format!("{}://{}", url.scheme(), registry.authority())
+            .parse()
+            .ok();
+        let is_own = home.is_some_and(|home| home.origin() == url.origin());
+        let profile = Profile {
+            tls,
+            is_loopback: is_loopback(url),
+            registry: given(registry.as_str()),
+            host: if is_own {
+                given(registry.as_str())
+            } else {
+                given(&authority_of(url))
+            },
+        };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&profile) {
+            return Ok(client.clone());
+        }
+        let client = self.build(&profile)?;
+        clients.insert(profile, client.clone());
+        Ok(client)
+    }
+
+    /// The proxy on the way to `url`, for people: without its user.
+    pub(super) fn proxy(&self, url: &Url) -> Option<String> {
+        let proxy = self.proxies.of(url)?;
+        Some(authority_of(&proxy))
+    }
+
+    fn build(&self, profile: &Profile) -> Result<reqwest::Client, NetworkError> {
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("consign/", env!("CARGO_PKG_VERSION")))
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .tls_backend_preconfigured(self.tls(profile)?)
+            .no_proxy();
+        let builder = if profile.is_loopback {
+            builder
+        } else {
+            builder.proxy(self.proxies.rule())
+        };
+        builder.build().map_err(NetworkError::http)
+    }
+
+    fn tls(&self, profile: &Profile) -> Result<ClientConfig, NetworkError> {
+        let registry = self.given(profile.registry.as_deref())?;
+        let host = self.given(profile.host.as_deref())?;
+        let failed = |error| NetworkError::Tls(Box::new(error));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(failed)?;
+        let builder = match profile.tls {
+            Tls::Verified => {
+                let given = [registry, host].into_iter().flatten();
+                builder.with_root_certificates(self.trusted(given)?)
+            }
+            Tls::Unverified => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Unverified(provider))),
+        };
+        let identity = host.and_then(|host| host.identity.as_ref());
+        let mut config = match identity {
+            Some(identity) => with_identity(builder, identity).map_err(failed)?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    fn given(&self, host: Option<&str>) -> Result<Option<&HostCertificates>, NetworkError> {
+        let found = host.and_then(|host| self.certificates.hosts.get(host));
+        match found {
+            None => Ok(None),
+            Some(Ok(given)) => Ok(Some(given)),
+            Some(Err(why)) => Err(NetworkError::Unusable(why.clone())),
+        }
+    }
+
+    /// All authorities that count.
+    fn trusted<'a>(
+        &self,
+        given: impl Iterator<Item = &'a HostCertificates>,
+    ) -> Result<Arc<RootCertStore>, NetworkError> {
+        let system = self.roots.get_or_init(system_roots);
+        let mut more = given
+            .flat_map(|host| &host.authorities)
+            .chain(&self.certificates.authorities)
+            .peekable();
+        let system = match system {
+            Ok(roots) => Arc::clone(roots),
+            // Those that are given may do.
+            Err(_) if more.peek().is_some() => Arc::new(RootCertStore::empty()),
+            Err(why) => return Err(NetworkError::Unusable(why.clone())),
+        };
+        if more.peek().is_none() {
+            return Ok(system);
+        }
+        let mut roots = RootCertStore::clone(&system);
+        for authority in more {
+            roots.add(authority.clone()).map_err(|error| {
+                NetworkError::Unusable(format!("an authority that was given is no use: {error}"))
+            })?;
+        }
+        Ok(Arc::new(roots))
+    }
+}
+
+/// The system's authorities: those of `SSL_CERT_FILE` and `SSL_CERT_DIR` where they are set.
+fn system_roots() -> Result<Arc<RootCertStore>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Systems have some that are not well formed; they vouch for nobody.
+    roots.add_parsable_certificates(found.certs);
+    if !roots.is_empty() {
+        for error in &found.errors {
+            tracing::warn!(%error, "a part of the system's certificates cannot be read");
+        }
+        return Ok(Arc::new(roots));
+    }
+    let why = found.errors.first().map(ToString::to_string);
+    Err(match why {
+        Some(why) => format!("there are no authorities to check certificates with: {why}"),
+        None => "there are no authorities to check certificates with on this system".to_owned(),
+    })
+}
+
+fn with_identity(
+    builder: rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>,
+    identity: &Identity,
+) -> Result<ClientConfig, rustls::Error> {
+    builder.with_client_auth_cert(identity.chain().to_vec(), identity.key().clone_key())
+}
+
+/// Host and port as names have them: the port only where it is not the scheme's own.
+pub(super) fn authority_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// Takes any certificate, as `--tls-verify=false` asks; the handshake itself must still be right.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
