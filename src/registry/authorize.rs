@@ -19,6 +19,7 @@ use super::credential::{Credential, Holder};
 use super::error::{Error, ErrorKind, Words};
 use super::host::Host;
 use super::place::shown;
+use super::tls::Tls;
 use super::transport::Transport;
 
 /// How often one request for a token may get a newer credential: a helper that gives another wrong one
@@ -54,9 +55,9 @@ impl Authorization {
     }
 }
 
-/// What one token is for: a side of the run, a registry, the namespace of the credential that it was asked
-/// for with, and scopes.
-type TokenKey = (Side, Registry, Option<Namespace>, Vec<Scope>);
+/// What one token is for: a side of the run, a registry and how it is reached, the namespace of the credential
+/// that it was asked for with, and scopes.
+type TokenKey = (Side, Registry, Tls, Option<Namespace>, Vec<Scope>);
 
 /// The tokens of a run.
 pub(super) type Tokens = Flight<TokenKey, Token>;
@@ -73,7 +74,18 @@ impl Transport {
         scopes.sort_unstable();
         scopes.dedup();
         let namespace = self.holder(call).map(|holder| holder.namespace().clone());
-        (call.side, call.registry().clone(), namespace, scopes)
+        let registry = call.registry().clone();
+        (call.side, registry, self.tls_of(call), namespace, scopes)
+    }
+
+    /// Whether the registry of `call` has to prove who it is.
+    fn tls_of(&self, call: &Call<'_>) -> Tls {
+        self.settings.party(call.side).tls_of(call.repository)
+    }
+
+    /// What the registry of `call` asks for, as far as that is known.
+    pub(super) fn challenge(&self, call: &Call<'_>) -> Option<Challenge> {
+        self.host(call.registry()).challenge(self.tls_of(call))
     }
 
     /// Who holds the credential of `call`.
@@ -117,18 +129,19 @@ impl Transport {
         sent: Option<&Authorization>,
     ) -> bool {
         let is_basic = *challenge == Challenge::Basic;
+        let tls = self.tls_of(call);
         if let Some(Authorization::Bearer(token)) = sent {
             self.tokens
                 .forget_if(&self.token_key(call), |held| held.is(token));
             // Harbor answers a token that it does not know any more with a challenge for a password
             // (nerdctl #1987); who began with tokens goes on with them.
             if !is_basic {
-                host.set_challenge(challenge.clone());
+                host.set_challenge(tls, challenge.clone());
             }
             return true;
         }
-        let is_new = host.challenge().as_ref() != Some(challenge);
-        host.set_challenge(challenge.clone());
+        let is_new = host.challenge(tls).as_ref() != Some(challenge);
+        host.set_challenge(tls, challenge.clone());
         match sent {
             // Another request may have brought the challenge while this one was under way.
             None => !is_basic || self.holder(call).is_some(),
@@ -143,13 +156,12 @@ impl Transport {
     pub(super) async fn authorization(
         &self,
         call: &Call<'_>,
-        host: &Arc<Host>,
     ) -> Result<Option<Authorization>, Error> {
         let basic = || {
             let credential = self.holder(call)?.current();
             Basic::of(credential).map(Authorization::Basic)
         };
-        match (call.proof, host.challenge()) {
+        match (call.proof, self.challenge(call)) {
             (Proof::Basic, _) | (Proof::AsAsked, Some(Challenge::Basic)) => Ok(basic()),
             (Proof::AsAsked, None) => Ok(None),
             (Proof::AsAsked, Some(Challenge::Bearer { realm, service })) => {

@@ -50,10 +50,9 @@ pub fn project_of(repository: &Repository) -> Option<&str> {
 impl Client {
     /// Asks the registry of `repository`, a destination, for its challenge, where none is known yet.
     pub async fn greet(&self, repository: &Repository) {
-        let host = self.transport.host(repository.registry());
-        if host.challenge().is_none() {
-            let mut call = self.call(repository, Access::PullPush, Method::GET, String::new());
-            call.scopes = Vec::new();
+        let mut call = self.call(repository, Access::PullPush, Method::GET, String::new());
+        call.scopes = Vec::new();
+        if self.transport.challenge(&call).is_none() {
             // What it says besides is no matter.
             drop(self.transport.send(call).await);
         }
@@ -66,8 +65,8 @@ impl Client {
     ///
     /// As [`ErrorKind`], where it cannot be asked; an answer that is no Harbor's is none.
     pub async fn is_harbor(&self, repository: &Repository) -> Result<bool, Error> {
-        let host = self.transport.host(repository.registry());
-        let is_said = match host.challenge() {
+        let known = self.call(repository, Access::PullPush, Method::GET, String::new());
+        let is_said = match self.transport.challenge(&known) {
             Some(Challenge::Bearer { service, .. }) => service.as_deref() == Some(SERVICE),
             Some(Challenge::Basic) | None => false,
         };

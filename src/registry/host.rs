@@ -1,5 +1,6 @@
 //! What a run learns of one registry: its challenge, its patience, whether it mounts.
 
+use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,7 @@ use std::time::Duration;
 use super::auth::Challenge;
 use super::limit::{Limit, Permit};
 use super::network::{causes, tls_error};
+use super::tls::Tls;
 
 /// Small requests at once: at 20 ms away, 64 images with 64 requests were twice as fast as 16 with
 /// 8, and no slower on loopback (measured with a probe against distribution 2.8).
@@ -22,7 +24,8 @@ pub(super) struct Host {
     pub(super) large: Arc<Limit>,
     first: Arc<Limit>,
     has_met: AtomicBool,
-    challenge: Mutex<Option<Challenge>>,
+    // Whoever is on a way that is not checked can say what he likes there, and there alone.
+    challenges: Mutex<HashMap<Tls, Challenge>>,
     self_mount: AtomicU8,
     heads: AtomicU8,
     uploads: AtomicU64,
@@ -58,7 +61,7 @@ impl Default for Host {
             large: Arc::new(Limit::new(LARGE_MAX)),
             first: Arc::new(Limit::new(1)),
             has_met: AtomicBool::new(false),
-            challenge: Mutex::new(None),
+            challenges: Mutex::default(),
             self_mount: AtomicU8::new(0),
             heads: AtomicU8::new(0),
             uploads: AtomicU64::new(0),
@@ -96,18 +99,17 @@ impl Host {
         self.large.complain(pause);
     }
 
-    pub(super) fn challenge(&self) -> Option<Challenge> {
-        self.challenge
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// What was asked for over connections of this kind.
+    pub(super) fn challenge(&self, tls: Tls) -> Option<Challenge> {
+        let challenges = self.challenges.lock();
+        let challenges = challenges.unwrap_or_else(PoisonError::into_inner);
+        challenges.get(&tls).cloned()
     }
 
-    pub(super) fn set_challenge(&self, challenge: Challenge) {
-        *self
-            .challenge
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(challenge);
+    pub(super) fn set_challenge(&self, tls: Tls, challenge: Challenge) {
+        let challenges = self.challenges.lock();
+        let mut challenges = challenges.unwrap_or_else(PoisonError::into_inner);
+        challenges.insert(tls, challenge);
     }
 
     /// Counts a finished upload, and says how many there were with it.

@@ -41,11 +41,13 @@ impl Client {
     /// As [`ErrorKind`]; [`ErrorKind::Unauthorized`] where the service gives none, or one without the right.
     pub async fn may_push(&self, repository: &Repository) -> Result<(), Error> {
         let call = self.call(repository, Access::PullPush, Method::POST, String::new());
-        let host = self.transport.host(repository.registry());
-        if !matches!(host.challenge(), Some(Challenge::Bearer { .. })) {
+        if !matches!(
+            self.transport.challenge(&call),
+            Some(Challenge::Bearer { .. })
+        ) {
             return Ok(());
         }
-        let Some(authorization) = self.transport.authorization(&call, &host).await? else {
+        let Some(authorization) = self.transport.authorization(&call).await? else {
             return Ok(());
         };
         let token = authorization.header().trim_start_matches("Bearer ");

@@ -250,7 +250,7 @@ impl Transport {
         let mut authorization = None;
         for _ in 0..=REDIRECTS_MAX {
             if at_home {
-                authorization = self.authorization(call, host).await?;
+                authorization = self.authorization(call).await?;
             }
             let sent = self.execute(call, &url, authorization.as_ref(), attempt);
             let response = match sent.await {

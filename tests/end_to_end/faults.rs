@@ -7,6 +7,7 @@
 mod auth;
 mod blobs;
 mod flight;
+mod leaks;
 mod manifests;
 mod platforms;
 mod promises;
@@ -48,6 +49,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         platforms::trials(),
         flight::trials(),
         tls::trials(),
+        leaks::trials(),
     ]
     .into_iter()
     .flatten()
