@@ -128,6 +128,14 @@ impl Transport {
         challenge: &Challenge,
         sent: Option<&Authorization>,
     ) -> bool {
+        match (call.proof, sent) {
+            (Proof::AsAsked, _) => {}
+            // What another API asks for says nothing of the registry.
+            (Proof::Basic, Some(Authorization::Basic(used))) => {
+                return self.is_renewed(call, used).await;
+            }
+            (Proof::Basic | Proof::None, _) => return false,
+        }
         let is_basic = *challenge == Challenge::Basic;
         let tls = self.tls_of(call);
         if let Some(Authorization::Bearer(token)) = sent {
@@ -163,7 +171,7 @@ impl Transport {
         };
         match (call.proof, self.challenge(call)) {
             (Proof::Basic, _) | (Proof::AsAsked, Some(Challenge::Basic)) => Ok(basic()),
-            (Proof::AsAsked, None) => Ok(None),
+            (Proof::None, _) | (Proof::AsAsked, None) => Ok(None),
             (Proof::AsAsked, Some(Challenge::Bearer { realm, service })) => {
                 let service = Service {
                     realm: &realm,

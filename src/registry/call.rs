@@ -52,7 +52,7 @@ pub(super) fn is_page(headers: &HeaderMap) -> bool {
 pub(super) enum Target {
     /// A path of the registry's API, with its query.
     Path(String),
-    /// A URL that the registry gave for an upload.
+    /// A URL that the registry gave for an upload or a next page, or one of another API of its.
     Url(Url),
 }
 
@@ -100,6 +100,8 @@ pub(super) enum Proof {
     AsAsked,
     /// By user and password, whatever the registry asks for elsewhere: an API of its own beside `/v2/`.
     Basic,
+    /// Nobody.
+    None,
 }
 
 /// One request to be made.

@@ -59,22 +59,28 @@ impl Client {
     }
 
     /// Whether the registry of `repository`, a destination, is a Harbor: the challenge that it is known by says
-    /// so, and its own API answers. Costs nothing where the challenge is another one, or none is known yet.
+    /// so, with the token service at the registry's own origin, and its own API answers. Costs nothing where
+    /// the challenge is another one, or none is known yet.
+    ///
+    /// A Harbor is told the password itself by the requests that follow. One whose tokens come from elsewhere
+    /// would not have it otherwise, so it is none; and nobody is told it for this question.
     ///
     /// # Errors
     ///
     /// As [`ErrorKind`], where it cannot be asked; an answer that is no Harbor's is none.
     pub async fn is_harbor(&self, repository: &Repository) -> Result<bool, Error> {
         let known = self.call(repository, Access::PullPush, Method::GET, String::new());
-        let is_said = match self.transport.challenge(&known) {
-            Some(Challenge::Bearer { service, .. }) => service.as_deref() == Some(SERVICE),
-            Some(Challenge::Basic) | None => false,
+        let Some(Challenge::Bearer { realm, service }) = self.transport.challenge(&known) else {
+            return Ok(false);
         };
-        if !is_said {
+        let url = self.api(repository, "ping").await?;
+        if service.as_deref() != Some(SERVICE) || realm.origin() != url.origin() {
             return Ok(false);
         }
-        let url = self.api(repository, "ping").await?;
-        let call = || self.api_call(repository, Method::GET, url.clone());
+        let call = || Call {
+            proof: Proof::None,
+            ..self.api_call(repository, Method::GET, url.clone())
+        };
         match self.transport.fetch(call, ANSWER_BYTES_MAX).await {
             Ok(answer) => Ok(answer.body.trim_ascii() == PONG),
             Err(error) if is_answer(&error.kind) => Ok(false),

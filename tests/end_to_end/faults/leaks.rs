@@ -1,20 +1,34 @@
 //! What a registry, or somebody on the way to it, tries in order to be told a secret that is for others.
 
-use consign::registry::{Access, Credentials, Tls};
+use consign::registry::{Access, Client, Credentials, Project, Tls};
 use http::header::AUTHORIZATION;
 use libtest_mimic::Trial;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::{new_client, password, quick, reference};
+use super::{bearer, known_to, new_client, password, quick, reference};
 use crate::harness::trial;
 use crate::registry::{Auth, Bearer, Settings, TestRegistry, Transport, when};
 
 pub(super) fn trials() -> Vec<Trial> {
-    vec![trial(
-        "leaks::a_challenge_that_anybody_may_have_sent_is_not_answered_where_certificates_count",
-        unverified_challenge,
-    )]
+    vec![
+        trial(
+            "leaks::a_challenge_that_anybody_may_have_sent_is_not_answered_where_certificates_count",
+            unverified_challenge,
+        ),
+        trial(
+            "leaks::a_registry_that_calls_itself_a_harbor_is_told_no_password_for_it",
+            harbor_ping,
+        ),
+        trial(
+            "leaks::a_harbor_whose_tokens_come_from_elsewhere_is_told_no_password",
+            harbor_elsewhere,
+        ),
+        trial(
+            "leaks::a_challenge_of_another_api_changes_nothing_for_the_registry",
+            harbor_challenge,
+        ),
+    ]
 }
 
 fn certificate(registry: &TestRegistry) -> CertificateDer<'static> {
@@ -72,5 +86,63 @@ async fn unverified_challenge() {
         reached.unwrap();
         let last = registry.log().pop().unwrap();
         assert_eq!(last.scheme(), "Basic", "{}", registry.log_text());
+    }
+}
+
+/// A registry whose tokens come from `realm`, that is a Harbor by its own words.
+async fn harbor(realm: Option<String>) -> (TestRegistry, Client) {
+    let registry = TestRegistry::with(bearer(Bearer {
+        realm: realm.clone(),
+        ..Bearer::default()
+    }))
+    .await;
+    let realm = realm.unwrap_or_else(|| format!("{}/token", registry.url()));
+    let challenge = format!("Bearer realm=\"{realm}\",service=\"harbor-registry\"");
+    let asks = when("GET", "/v2/").nth(1).respond(401);
+    registry.rule(asks.header("www-authenticate", &challenge));
+    registry.rule(when("GET", "/v2/").nth(2).respond(200));
+    registry.rule(when("GET", "/api/v2.0/ping").respond(200).body("Pong"));
+    let client = new_client(known_to(&[&registry]));
+    client
+        .greet(&reference(&registry, "team/app").repository)
+        .await;
+    (registry, client)
+}
+
+async fn harbor_ping() {
+    let (registry, client) = harbor(None).await;
+    let repository = reference(&registry, "team/app").repository;
+    assert!(client.is_harbor(&repository).await.unwrap());
+    let pings = registry.requests("GET", "/api/v2.0/ping");
+    assert_eq!(pings.len(), 1, "{}", registry.log_text());
+    assert_eq!(pings[0].scheme(), "", "{}", registry.log_text());
+    // Harbor's own API takes no tokens: whoever is one is told.
+    registry.rule(when("HEAD", "/api/v2.0/projects").respond(200));
+    client.project(&repository).await.unwrap();
+    let asked = registry.requests("HEAD", "/api/v2.0/projects");
+    assert_eq!(asked[0].scheme(), "Basic", "{}", registry.log_text());
+}
+
+async fn harbor_elsewhere() {
+    let service = TestRegistry::with(bearer(Bearer::default())).await;
+    let (registry, client) = harbor(Some(format!("{}/token", service.url()))).await;
+    let repository = reference(&registry, "team/app").repository;
+    assert!(!client.is_harbor(&repository).await.unwrap());
+    for line in registry.log() {
+        assert_ne!(line.scheme(), "Basic", "{}", registry.log_text());
+    }
+}
+
+async fn harbor_challenge() {
+    let (registry, client) = harbor(None).await;
+    let repository = reference(&registry, "team/app").repository;
+    assert!(client.is_harbor(&repository).await.unwrap());
+    let refused = when("HEAD", "/api/v2.0/projects").respond(401);
+    registry.rule(refused.header("www-authenticate", "Basic realm=\"harbor\""));
+    let project = client.project(&repository).await.unwrap();
+    assert_eq!(project, Project::Unknown);
+    client.reach(&repository, Access::PullPush).await.unwrap();
+    for line in registry.requests("*", "/v2/*") {
+        assert_ne!(line.scheme(), "Basic", "{}", registry.log_text());
     }
 }
