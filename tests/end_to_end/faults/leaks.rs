@@ -6,9 +6,9 @@ use libtest_mimic::Trial;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::{bearer, known_to, new_client, password, quick, reference};
+use super::{Road, bearer, known_to, new_client, password, quick, reference, said};
 use crate::harness::trial;
-use crate::registry::{Auth, Bearer, Settings, TestRegistry, Transport, when};
+use crate::registry::{Auth, Bearer, Image, Settings, TestRegistry, Transport, when};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -28,6 +28,7 @@ pub(super) fn trials() -> Vec<Trial> {
             "leaks::a_challenge_of_another_api_changes_nothing_for_the_registry",
             harbor_challenge,
         ),
+        trial("leaks::what_a_registry_repeats_is_not_repeated", repeated),
     ]
 }
 
@@ -145,4 +146,37 @@ async fn harbor_challenge() {
     for line in registry.requests("*", "/v2/*") {
         assert_ne!(line.scheme(), "Basic", "{}", registry.log_text());
     }
+}
+
+/// Some registries, and services of tokens, say what they were given.
+async fn repeated() {
+    // "user:password", as it is sent.
+    let sent = "dXNlcjpwYXNzd29yZA==";
+    let says = |text: &str| {
+        serde_json::json!({ "errors": [{ "code": "DENIED", "message": text }] }).to_string()
+    };
+    let road = Road::between(super::basic(), Settings::default()).await;
+    Image::new(&["a"])
+        .push(&road.source, "app", Some("1"))
+        .await;
+    let text = format!("not by Basic {sent}, which is password");
+    let refused = when("GET", "*/manifests/*").from(2).respond(403);
+    road.source.rule(refused.body(says(&text)));
+    let failure = road.failed("app:1").await;
+    let told = said(&failure);
+    assert!(
+        told.contains("DENIED: not by Basic ***, which is ***"),
+        "{told}"
+    );
+
+    let road = Road::between(bearer(Bearer::default()), Settings::default()).await;
+    Image::new(&["a"])
+        .push(&road.source, "app", Some("1"))
+        .await;
+    let text = format!("no token for {sent} (user:password)");
+    road.source
+        .rule(when("GET", "/token").respond(401).body(says(&text)));
+    let told = said(&road.failed("app:1").await);
+    assert!(told.contains("no token for ***"), "{told}");
+    assert!(!told.contains("password"), "{told}");
 }
