@@ -325,14 +325,15 @@ fn is_number_refused(kind: &ErrorKind) -> bool {
     ))
 }
 
-/// The next page by `Link` (RFC 8288), which must be at the registry's own origin.
+/// The next page by `Link` (RFC 8288), which must be at the registry's own origin, and so must be who says so.
 fn next_page(answer: &Fetched, base: &Url) -> Result<Option<Url>, ()> {
     let Some(target) = answer.headers("link").find_map(link::next_target) else {
         return Ok(None);
     };
     let mut url = answer.url.join(target).map_err(drop)?;
     url.set_fragment(None);
-    if url.origin() == base.origin() {
+    let is_at_home = |url: &Url| url.origin() == base.origin();
+    if is_at_home(&url) && is_at_home(&answer.url) {
         Ok(Some(url))
     } else {
         Err(())

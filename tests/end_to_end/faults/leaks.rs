@@ -29,6 +29,10 @@ pub(super) fn trials() -> Vec<Trial> {
             harbor_challenge,
         ),
         trial("leaks::what_a_registry_repeats_is_not_repeated", repeated),
+        trial(
+            "leaks::a_page_that_was_left_for_does_not_lead_back",
+            page_back,
+        ),
     ]
 }
 
@@ -179,4 +183,21 @@ async fn repeated() {
     let told = said(&road.failed("app:1").await);
     assert!(told.contains("no token for ***"), "{told}");
     assert!(!told.contains("password"), "{told}");
+}
+
+/// A list that is continued elsewhere comes from there; where that one says to go on is its word alone.
+async fn page_back() {
+    let registry = TestRegistry::with(super::basic()).await;
+    let other = TestRegistry::start().await;
+    Image::new(&["a"]).push(&registry, "app", Some("1")).await;
+    Image::new(&["a"]).push(&other, "app", Some("1")).await;
+    let there = format!("{}/v2/app/tags/list", other.url());
+    registry.rule(when("GET", "*/tags/list").redirect(&there));
+    let back = format!("<{}/v2/secret/tags/list>; rel=\"next\"", registry.url());
+    other.rule(when("GET", "*/tags/list").set_header("link", &back));
+    let client = new_client(known_to(&[&registry]));
+    let error = client.tags(&reference(&registry, "app").repository).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("elsewhere"), "{error}");
+    assert_eq!(registry.count("GET", "/v2/secret/*"), 0);
 }
