@@ -16,7 +16,11 @@ pub(super) fn is_forbidden(to: &Url, base: &Url) -> bool {
     let address = match to.host() {
         Some(Host::Ipv4(address)) => IpAddr::V4(address),
         Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical(),
-        Some(Host::Domain(name)) => return name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => {
+            // The same name, written to its end.
+            let name = name.strip_suffix('.').unwrap_or(name);
+            return name == "localhost" || name.ends_with(".localhost");
+        }
         None => return true,
     };
     match address {
@@ -87,6 +91,9 @@ mod tests {
             ("https://169.254.169.254/x", false),
             ("https://127.0.0.1/x", false),
             ("https://localhost/x", false),
+            ("https://localhost./x", false),
+            ("https://a.localhost./x", false),
+            ("https://127.0.0.1./x", false),
             ("https://[fd00:ec2::254]/x", false),
             ("https://[fd12::1]/x", true),
             ("ftp://cdn.example/x", false),
