@@ -34,11 +34,18 @@ const POLL: Duration = Duration::from_millis(20);
 const LINKS_MAX: usize = 40;
 
 /// The entries of a file, to be changed.
-#[derive(Debug)]
 pub(super) struct Entries {
     format: Format,
     pairs: Vec<(String, Box<RawValue>)>,
     is_changed: bool,
+}
+
+// By hand: the values are secrets.
+impl fmt::Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.pairs.iter().map(|(key, _)| key);
+        f.debug_list().entries(keys).finish()
+    }
 }
 
 impl Entries {

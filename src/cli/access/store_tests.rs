@@ -24,6 +24,18 @@ fn json(path: &Path) -> serde_json::Value {
 }
 
 #[tokio::test]
+async fn entries_do_not_print_their_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    put(&path, "h.example", "me").await.unwrap();
+    let shown = change(&path, Format::Current, |entries| Ok(format!("{entries:?}")));
+    let shown = shown.await.unwrap();
+    assert!(shown.contains("h.example"), "{shown}");
+    // me:pass"word
+    assert!(!shown.contains("bWU6cGFzcyJ3b3Jk"), "{shown}");
+}
+
+#[tokio::test]
 async fn a_new_file_and_its_folder_are_the_owners_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a/b/config.json");
