@@ -11,7 +11,7 @@ use crate::oci::{
 };
 
 use super::auth::{Access, Scope, Side};
-use super::call::{Call, Lane, Payload, UNCONFIRMED};
+use super::call::{Call, Lane, PAGE, Payload, UNCONFIRMED, is_page};
 use super::error::{Error, ErrorKind, Mismatch, is_head_refusal};
 use super::host::Heads;
 use super::place::shown;
@@ -116,8 +116,7 @@ impl Client {
     /// the credential is refused ([`ErrorKind::CredentialRefused`]). A registry that wants a credential and has none here is no error:
     /// much can be read without.
     pub async fn reach(&self, repository: &Repository, access: Access) -> Result<(), Error> {
-        let mut call = self.call(repository, access, Method::GET, String::new());
-        call.scopes = Vec::new();
+        let call = self.root_call(repository, access);
         let has_credential = self.transport.holder(&call).is_some();
         if repository.registry().is_loopback() && !has_credential {
             return self.transport.base(repository, call.side).await.map(drop);
@@ -148,6 +147,30 @@ impl Client {
                 | ErrorKind::Untrusted(_) => Err(error),
             },
         }
+    }
+
+    /// Whether the registry of `repository` takes the credential that the repository is asked for with, which
+    /// is to be kept then: as [`Self::reach`], but what it does not answer with a plain yes, as Docker and
+    /// skopeo want it, is an error. ECR says 403 of a password that has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`]; [`ErrorKind::Protocol`] for a page in place of an answer.
+    pub async fn prove(&self, repository: &Repository, access: Access) -> Result<(), Error> {
+        let call = self.root_call(repository, access);
+        self.transport.forget_token(&call);
+        let answer = self.transport.send(call).await?;
+        if is_page(answer.response.headers()) {
+            return Err(answer.error(ErrorKind::Protocol(PAGE)));
+        }
+        Ok(())
+    }
+
+    /// A request to the root of the API, which wants no right but to be known.
+    pub(super) fn root_call<'a>(&self, repository: &'a Repository, access: Access) -> Call<'a> {
+        let mut call = self.call(repository, access, Method::GET, String::new());
+        call.scopes = Vec::new();
+        call
     }
 
     /// What stands under `identifier`, by HEAD; `None` when nothing does.

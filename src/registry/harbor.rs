@@ -50,8 +50,7 @@ pub fn project_of(repository: &Repository) -> Option<&str> {
 impl Client {
     /// Asks the registry of `repository`, a destination, for its challenge, where none is known yet.
     pub async fn greet(&self, repository: &Repository) {
-        let mut call = self.call(repository, Access::PullPush, Method::GET, String::new());
-        call.scopes = Vec::new();
+        let call = self.root_call(repository, Access::PullPush);
         if self.transport.challenge(&call).is_none() {
             // What it says besides is no matter.
             drop(self.transport.send(call).await);
@@ -69,7 +68,7 @@ impl Client {
     ///
     /// As [`ErrorKind`], where it cannot be asked; an answer that is no Harbor's is none.
     pub async fn is_harbor(&self, repository: &Repository) -> Result<bool, Error> {
-        let known = self.call(repository, Access::PullPush, Method::GET, String::new());
+        let known = self.root_call(repository, Access::PullPush);
         let Some(Challenge::Bearer { realm, service }) = self.transport.challenge(&known) else {
             return Ok(false);
         };

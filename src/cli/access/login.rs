@@ -321,7 +321,7 @@ async fn prove(
     let repository = asked_for(registry, args.registry.path())?;
     // The registry itself is meant, and none of its mirrors.
     let client = Client::new(settings).on(Side::Destination);
-    let taken = client.reach(&repository, Access::Pull).await;
+    let taken = client.prove(&repository, Access::Pull).await;
     taken.map_err(|error| {
         let is_refused = matches!(
             error.kind,

@@ -27,6 +27,10 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("access::a_login_is_proven_before_it_is_kept", proven),
         trial("access::a_wrong_password_is_not_written_nor_told", wrong),
         trial(
+            "access::whatever_does_not_take_a_password_is_no_login",
+            not_taken,
+        ),
+        trial(
             "access::a_registry_that_does_not_answer_is_no_login",
             no_answer,
         ),
@@ -224,6 +228,22 @@ async fn wrong() {
             run_with_input(&place, &login, input, &[]).await.with(code);
             assert_eq!(place.read("config.json"), "{\"auths\":{}}");
         }
+    }
+}
+
+/// ECR says 403 of a password that has ended; what is no registry says 404, or shows a page.
+async fn not_taken() {
+    for (status, code) in [(403, 1), (404, 1), (405, 1), (200, 1)] {
+        let registry = guarded().await;
+        let asked = crate::registry::when("GET", "/v2/").from(2);
+        let answer = asked.respond(status).header("content-type", "text/html");
+        registry.rule(answer.body("<html>login</html>"));
+        let place = Workplace::new();
+        let login = format!("login {} -u {USER} --password-stdin", registry.host());
+        let ended = run_with_input(&place, &login, PASSWORD, &[]).await;
+        let ended = ended.with(code).saying(&["nothing was written"]);
+        nothing_secret(&ended, USER, PASSWORD);
+        assert!(!place.has(".docker"), "{status}: {ended}");
     }
 }
 
