@@ -6,14 +6,16 @@
 //! to the host alone that it is given for.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use url::Url;
+use url::{Host, Url};
 
 use crate::oci::Registry;
 
@@ -91,6 +93,7 @@ impl Connections {
                 given(&authority_of(url))
             },
         };
+        self.check_identity(&profile, url)?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&profile) {
             return Ok(client.clone());
@@ -98,6 +101,24 @@ impl Connections {
         let client = self.build(&profile)?;
         clients.insert(profile, client.clone());
         Ok(client)
+    }
+
+    /// Refuses to show a client certificate where a proxy on the way could ask for it: the HTTP client has one
+    /// identity for both.
+    fn check_identity(&self, profile: &Profile, url: &Url) -> Result<(), NetworkError> {
+        let proxy = self.proxies.of(url);
+        let Some(proxy) = proxy.filter(|proxy| proxy.scheme() == "https") else {
+            return Ok(());
+        };
+        let host = self.given(profile.host.as_deref())?;
+        if host.is_none_or(|host| host.identity.is_none()) {
+            return Ok(());
+        }
+        let (proxy, host) = (authority_of(&proxy), authority_of(url));
+        Err(NetworkError::Unusable(format!(
+            "the client certificate for `{host}` is not used, for the proxy `{proxy}` on the way speaks TLS and \
+             could ask for it; `NO_PROXY`, or a proxy by `http://`, leaves it to the registry"
+        )))
     }
 
     /// The proxy on the way to `url`, for people: without its user.
@@ -139,7 +160,7 @@ impl Connections {
             }
             Tls::Unverified => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Unverified(provider))),
+                .with_custom_certificate_verifier(Arc::new(self.unverified(provider)?)),
         };
         let identity = host.and_then(|host| host.identity.as_ref());
         let mut config = match identity {
@@ -148,6 +169,35 @@ impl Connections {
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
+    }
+
+    /// A verifier that takes any certificate but that of a proxy.
+    fn unverified(&self, provider: Arc<CryptoProvider>) -> Result<Unverified, NetworkError> {
+        let mut names = Vec::new();
+        for proxy in self.proxies.over_tls() {
+            let name = match proxy.host() {
+                Some(Host::Domain(name)) => ServerName::try_from(name.to_owned()).ok(),
+                Some(Host::Ipv4(address)) => Some(IpAddr::V4(address).into()),
+                Some(Host::Ipv6(address)) => Some(IpAddr::V6(address).into()),
+                None => None,
+            };
+            names.extend(name);
+        }
+        let of_proxies = if names.is_empty() {
+            None
+        } else {
+            let roots = self.trusted(std::iter::empty())?;
+            let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+            let verifier = builder.build();
+            Some(verifier.map_err(|error| {
+                NetworkError::Unusable(format!("no proxy can be checked: {error}"))
+            })?)
+        };
+        Ok(Unverified {
+            provider,
+            names,
+            of_proxies,
+        })
     }
 
     fn given(&self, host: Option<&str>) -> Result<Option<&HostCertificates>, NetworkError> {
@@ -223,20 +273,31 @@ pub(super) fn authority_of(url: &Url) -> String {
     }
 }
 
-/// Takes any certificate, as `--tls-verify=false` asks; the handshake itself must still be right.
+/// Takes any certificate, as `--tls-verify=false` asks; the handshake itself must still be right. That is said
+/// of registries: a proxy, which may be told a password of its own, has to prove who it is all the same.
 #[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
+struct Unverified {
+    provider: Arc<CryptoProvider>,
+    /// The proxies that speak TLS.
+    names: Vec<ServerName<'static>>,
+    of_proxies: Option<Arc<WebPkiServerVerifier>>,
+}
 
 impl ServerCertVerifier for Unverified {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        match &self.of_proxies {
+            Some(verifier) if self.names.contains(&name.to_owned()) => {
+                verifier.verify_server_cert(certificate, chain, name, ocsp, now)
+            }
+            Some(_) | None => Ok(ServerCertVerified::assertion()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -245,7 +306,7 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, certificate, signed, algorithms)
     }
 
@@ -255,11 +316,91 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, certificate, signed, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::PrivateKeyDer;
+
+    use super::*;
+
+    fn certified() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let names = ["proxy.test".to_owned(), "registry.test".to_owned()];
+        let certified = rcgen::generate_simple_self_signed(names).unwrap();
+        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+        (certified.cert.der().clone(), key)
+    }
+
+    fn behind(proxy: &str, certificates: Certificates) -> Connections {
+        let proxies = Proxies::new(None, Some(proxy.parse().unwrap()), "direct.test");
+        Connections::new(certificates, proxies)
+    }
+
+    /// The HTTP client takes one identity for the registry and for the proxy on the way.
+    #[test]
+    fn a_client_certificate_is_not_shown_to_a_proxy() {
+        let (certificate, key) = certified();
+        let mut certificates = Certificates {
+            authorities: vec![certificate.clone()],
+            ..Certificates::default()
+        };
+        for host in ["registry.test", "direct.test"] {
+            let own = HostCertificates {
+                authorities: Vec::new(),
+                identity: Some(Identity::new(vec![certificate.clone()], key.clone_key())),
+            };
+            certificates.hosts.insert(host.to_owned(), Ok(own));
+        }
+        let client = |proxy: &str, host: &str| {
+            let connections = behind(proxy, certificates.clone());
+            let url = format!("https://{host}/v2/").parse().unwrap();
+            let client = connections.client(&host.parse().unwrap(), Tls::Verified, &url);
+            client.map(drop).map_err(|error| error.to_string())
+        };
+        let refused = client("https://u:pass-word@proxy.test:8443", "registry.test").unwrap_err();
+        assert!(refused.contains("`proxy.test:8443`"), "{refused}");
+        assert!(refused.contains("`registry.test`"), "{refused}");
+        assert!(!refused.contains("pass-word"), "{refused}");
+        for (proxy, host) in [
+            ("http://proxy.test:8080", "registry.test"),
+            ("socks5h://proxy.test:1080", "registry.test"),
+            ("https://proxy.test:8443", "direct.test"),
+            ("https://proxy.test:8443", "other.test"),
+        ] {
+            assert_eq!(client(proxy, host), Ok(()), "{proxy} {host}");
+        }
+    }
+
+    /// It is told a password that is not the registry's.
+    #[test]
+    fn the_certificate_of_a_proxy_is_checked_whatever_is_said_of_registries() {
+        let (certificate, _) = certified();
+        let (other, _) = certified();
+        let takes = |authority: &CertificateDer<'static>, name: &'static str| {
+            let connections = behind(
+                "https://proxy.test",
+                Certificates {
+                    authorities: vec![authority.clone()],
+                    ..Certificates::default()
+                },
+            );
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let verifier = connections.unverified(provider).unwrap();
+            let name = ServerName::try_from(name).unwrap();
+            let taken = verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
+            taken.is_ok()
+        };
+        assert!(takes(&certificate, "proxy.test"));
+        assert!(!takes(&other, "proxy.test"));
+        assert!(takes(&other, "registry.test"));
     }
 }

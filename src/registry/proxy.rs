@@ -67,6 +67,12 @@ impl Proxies {
         (!is_direct).then(|| proxy.clone())
     }
 
+    /// Those that speak TLS themselves.
+    pub(super) fn over_tls(&self) -> impl Iterator<Item = &Url> {
+        let all = self.http.iter().chain(&self.https);
+        all.filter(|proxy| proxy.scheme() == "https")
+    }
+
     /// The same for the HTTP client.
     pub(super) fn rule(&self) -> reqwest::Proxy {
         let own = self.clone();
