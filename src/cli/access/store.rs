@@ -9,7 +9,7 @@ use std::fs;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -298,12 +298,15 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .map(|()| {
-            // Root in the home of somebody else would take the file away from its owner.
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            // Root in the home of somebody else would take the file away from its owner. The file itself, for
+            // by now its owner may have put a link to another one in the place of its name.
             if let Ok(old) = fs::metadata(path) {
-                drop(chown(&beside, Some(old.uid()), Some(old.gid())));
+                drop(fchown(&file, Some(old.uid()), Some(old.gid())));
             }
+            Ok(())
         })
         .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
