@@ -188,6 +188,8 @@ impl Helper {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            // It is for the key that images are signed with, and none of its business.
+            .env_remove("COSIGN_PASSWORD")
             .kill_on_drop(true)
             .spawn()
             .map_err(fail)?;

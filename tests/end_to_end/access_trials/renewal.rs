@@ -3,16 +3,22 @@
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{guarded_by, helper, nothing_secret, path};
+use super::{guarded, guarded_by, helper, nothing_secret, path};
 use crate::harness::trial;
 use crate::program::{Workplace, outcomes};
 use crate::registry::{Auth, Image, TestRegistry, when};
 
 pub(super) fn trials() -> Vec<Trial> {
-    vec![trial(
-        "access::a_helper_is_asked_again_when_its_credential_has_ended",
-        renewed,
-    )]
+    vec![
+        trial(
+            "access::a_helper_is_asked_again_when_its_credential_has_ended",
+            renewed,
+        ),
+        trial(
+            "access::a_helper_is_not_told_the_passphrase_of_a_key",
+            not_told,
+        ),
+    ]
 }
 
 /// Images of the list.
@@ -54,4 +60,25 @@ async fn renewed() {
     for password in ["hunter2-old", "hunter2-new"] {
         nothing_secret(&ended, "user", password);
     }
+}
+
+async fn not_told() {
+    let registry = guarded().await;
+    let place = Workplace::new();
+    let script = r#"env > "$0.env"
+        echo '{"Username":"user","Secret":"hunter2:and more"}'"#;
+    helper(&place, "cloud", script).await;
+    let config = json!({ "credHelpers": { registry.host(): "cloud" } });
+    place.write(".docker/config.json", config.to_string());
+    let more = [
+        ("PATH", path(&place)),
+        ("COSIGN_PASSWORD", "pass-phrase".into()),
+        ("AWS_PROFILE", "some-profile".into()),
+    ];
+    let run = format!("list-tags {}/team/app", registry.host());
+    place.run_with(&run, &more).await.with(0);
+    let told = place.read("bin/docker-credential-cloud.env");
+    // What helpers of clouds need is there.
+    assert!(told.contains("some-profile"), "{told}");
+    assert!(!told.contains("pass-phrase"), "{told}");
 }
