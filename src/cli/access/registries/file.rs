@@ -169,8 +169,12 @@ pub(super) fn parse(file: &Arc<Path>, bytes: &[u8]) -> Result<Parsed, Error> {
 
 /// Reads TOML. Keys count in upper and lower case alike, as containers/image takes them.
 fn document(at: &At<'_>) -> Result<Document, Error> {
-    let failed =
-        |error: toml::de::Error| at.error(error.span().map(|span| span.start), error.message());
+    let failed = |error: toml::de::Error| {
+        at.error(
+            error.span().map(|span| span.start),
+            &unquoted(error.message()),
+        )
+    };
     let table = DeTable::parse(at.text).map_err(failed)?;
     let span = table.span();
     let table = lower(table.into_inner()).map_err(|key| {
@@ -179,6 +183,17 @@ fn document(at: &At<'_>) -> Result<Document, Error> {
     })?;
     let table = toml::Deserializer::from(Spanned::new(span, table));
     Document::deserialize(table).map_err(failed)
+}
+
+/// What a parser says, without the text of the file that it quotes where another type is wanted.
+fn unquoted(message: &str) -> String {
+    let Some((what, quoted)) = message.split_once(": string \"") else {
+        return message.to_owned();
+    };
+    match quoted.rsplit_once("\", expected ") {
+        Some((_, wanted)) => format!("{what}: a string, expected {wanted}"),
+        None => what.to_owned(),
+    }
 }
 
 /// The table with its keys in lower case, and those of all tables in it; or a key that stands twice.

@@ -254,6 +254,9 @@ fn an_error_repeats_no_password() {
         "[[registry]]\nproxy = 'http://some-user:pass-word@p.example'\ninsecure = 5\n",
         "[[registry]]\nproxy = 'http://some-user:pass-word@p.example' x\n",
         "[[registry]]\nproxy = http://some-user:pass-word@p.example\n",
+        "[[registry]]\nmirror = 'http://some-user:pass-word@p.example'\n",
+        "[[registry]]\ninsecure = 'pass-word, expected pass-word'\n",
+        "unqualified-search-registries = 'pass-word'\n",
     ] {
         let said = error(text);
         assert!(
