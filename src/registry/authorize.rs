@@ -15,6 +15,7 @@ use crate::oci::{Namespace, Registry};
 
 use super::auth::{Challenge, Scope, Side, Token};
 use super::call::{ANSWER_BYTES_MAX, Call, Proof, read_all, retry_after};
+use super::connect::Errand;
 use super::credential::{Credential, Holder};
 use super::error::{Error, ErrorKind, Words};
 use super::host::Host;
@@ -269,7 +270,7 @@ impl Transport {
     ) -> Result<Bytes, (ErrorKind, Option<Duration>)> {
         let (realm, service) = (service.realm, service.name);
         let client = self
-            .client(call.repository, call.side, realm)
+            .client((call.repository, call.side), Errand::Token, realm)
             .map_err(|kind| (kind, None))?;
         let request = if let Some(Credential::IdentityToken(token)) = credential {
             let scopes: Vec<&str> = call.scopes.iter().map(Scope::as_str).collect();

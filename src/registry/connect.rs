@@ -3,7 +3,8 @@
 //! A registry is trusted by the system's authorities, by those of the run, and by those that are given for
 //! it; whatever it sends a request to, a token service or an object store, is trusted by the same and by
 //! those that are given for that host, as Docker and containers/image do it. A client certificate is shown
-//! to the host alone that it is given for.
+//! to the host alone that it is given for, and not where a registry has sent a request that knows none: it
+//! could have things done, or tokens made, in the name of others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -41,6 +42,17 @@ struct Profile {
     registry: Option<String>,
     /// The host it goes to, where something is given for that.
     host: Option<String>,
+    /// The host whose client certificate is shown.
+    identity: Option<String>,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// What is asked of a registry, wherever that sends it.
+    Api,
+    /// A token.
+    Token,
 }
 
 /// The connections of a run.
@@ -65,6 +77,9 @@ impl Connections {
 
     /// The client for a request to `url` that `registry`, or what it said, asks for.
     ///
+    /// The client certificate of the registry is for its own origin. That of another host is shown there to a
+    /// token service alone, and only where that is at the same host, or the registry knows who asks too.
+    ///
     /// # Errors
     ///
     /// Where certificates that are given for one of the two cannot be used, or there are none to check with.
@@ -72,27 +87,9 @@ impl Connections {
         &self,
         registry: &Registry,
         tls: Tls,
-        url: &Url,
+        (errand, url): (Errand, &Url),
     ) -> Result<reqwest::Client, NetworkError> {
-        let given = |host: &str| {
-            let host = host.to_owned();
-            self.certificates.hosts.contains_key(&host).then_some(host)
-        };
-        // Docker Hub's API stands on another host than its name says.
-        let home: Option<Url> = format!("{}://{}", url.scheme(), registry.authority())
-            .parse()
-            .ok();
-        let is_own = home.is_some_and(|home| home.origin() == url.origin());
-        let profile = Profile {
-            tls,
-            is_loopback: is_loopback(url),
-            registry: given(registry.as_str()),
-            host: if is_own {
-                given(registry.as_str())
-            } else {
-                given(&authority_of(url))
-            },
-        };
+        let profile = self.profile(registry, tls, (errand, url));
         self.check_identity(&profile, url)?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&profile) {
@@ -103,6 +100,41 @@ impl Connections {
         Ok(client)
     }
 
+    fn profile(&self, registry: &Registry, tls: Tls, (errand, url): (Errand, &Url)) -> Profile {
+        let given = |host: &str| {
+            let host = host.to_owned();
+            self.certificates.hosts.contains_key(&host).then_some(host)
+        };
+        // Docker Hub's API stands on another host than its name says.
+        let home: Option<Url> = format!("{}://{}", url.scheme(), registry.authority())
+            .parse()
+            .ok();
+        let home = home.as_ref();
+        let is_own = home.is_some_and(|home| home.origin() == url.origin());
+        let is_same_host = home.is_some_and(|home| home.host() == url.host());
+        let own = given(registry.as_str());
+        let host = if is_own {
+            own.clone()
+        } else {
+            given(&authority_of(url))
+        };
+        let knows_who_asks = || {
+            let found = self.certificates.hosts.get(registry.as_str());
+            found.is_some_and(|own| own.as_ref().is_ok_and(|own| own.identity.is_some()))
+        };
+        let is_shown = match errand {
+            Errand::Api => is_own,
+            Errand::Token => is_same_host || knows_who_asks(),
+        };
+        Profile {
+            tls,
+            is_loopback: is_loopback(url),
+            registry: own,
+            identity: host.clone().filter(|_| is_shown),
+            host,
+        }
+    }
+
     /// Refuses to show a client certificate where a proxy on the way could ask for it: the HTTP client has one
     /// identity for both.
     fn check_identity(&self, profile: &Profile, url: &Url) -> Result<(), NetworkError> {
@@ -110,7 +142,7 @@ impl Connections {
         let Some(proxy) = proxy.filter(|proxy| proxy.scheme() == "https") else {
             return Ok(());
         };
-        let host = self.given(profile.host.as_deref())?;
+        let host = self.given(profile.identity.as_deref())?;
         if host.is_none_or(|host| host.identity.is_none()) {
             return Ok(());
         }
@@ -162,7 +194,8 @@ impl Connections {
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(self.unverified(provider)?)),
         };
-        let identity = host.and_then(|host| host.identity.as_ref());
+        let shown = self.given(profile.identity.as_deref())?;
+        let identity = shown.and_then(|host| host.identity.as_ref());
         let mut config = match identity {
             Some(identity) => with_identity(builder, identity).map_err(failed)?,
             None => builder.with_no_client_auth(),
@@ -328,79 +361,5 @@ impl ServerCertVerifier for Unverified {
 }
 
 #[cfg(test)]
-mod tests {
-    use rustls::pki_types::PrivateKeyDer;
-
-    use super::*;
-
-    fn certified() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
-        let names = ["proxy.test".to_owned(), "registry.test".to_owned()];
-        let certified = rcgen::generate_simple_self_signed(names).unwrap();
-        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-        (certified.cert.der().clone(), key)
-    }
-
-    fn behind(proxy: &str, certificates: Certificates) -> Connections {
-        let proxies = Proxies::new(None, Some(proxy.parse().unwrap()), "direct.test");
-        Connections::new(certificates, proxies)
-    }
-
-    /// The HTTP client takes one identity for the registry and for the proxy on the way.
-    #[test]
-    fn a_client_certificate_is_not_shown_to_a_proxy() {
-        let (certificate, key) = certified();
-        let mut certificates = Certificates {
-            authorities: vec![certificate.clone()],
-            ..Certificates::default()
-        };
-        for host in ["registry.test", "direct.test"] {
-            let own = HostCertificates {
-                authorities: Vec::new(),
-                identity: Some(Identity::new(vec![certificate.clone()], key.clone_key())),
-            };
-            certificates.hosts.insert(host.to_owned(), Ok(own));
-        }
-        let client = |proxy: &str, host: &str| {
-            let connections = behind(proxy, certificates.clone());
-            let url = format!("https://{host}/v2/").parse().unwrap();
-            let client = connections.client(&host.parse().unwrap(), Tls::Verified, &url);
-            client.map(drop).map_err(|error| error.to_string())
-        };
-        let refused = client("https://u:pass-word@proxy.test:8443", "registry.test").unwrap_err();
-        assert!(refused.contains("`proxy.test:8443`"), "{refused}");
-        assert!(refused.contains("`registry.test`"), "{refused}");
-        assert!(!refused.contains("pass-word"), "{refused}");
-        for (proxy, host) in [
-            ("http://proxy.test:8080", "registry.test"),
-            ("socks5h://proxy.test:1080", "registry.test"),
-            ("https://proxy.test:8443", "direct.test"),
-            ("https://proxy.test:8443", "other.test"),
-        ] {
-            assert_eq!(client(proxy, host), Ok(()), "{proxy} {host}");
-        }
-    }
-
-    /// It is told a password that is not the registry's.
-    #[test]
-    fn the_certificate_of_a_proxy_is_checked_whatever_is_said_of_registries() {
-        let (certificate, _) = certified();
-        let (other, _) = certified();
-        let takes = |authority: &CertificateDer<'static>, name: &'static str| {
-            let connections = behind(
-                "https://proxy.test",
-                Certificates {
-                    authorities: vec![authority.clone()],
-                    ..Certificates::default()
-                },
-            );
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let verifier = connections.unverified(provider).unwrap();
-            let name = ServerName::try_from(name).unwrap();
-            let taken = verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
-            taken.is_ok()
-        };
-        assert!(takes(&certificate, "proxy.test"));
-        assert!(!takes(&other, "proxy.test"));
-        assert!(takes(&other, "registry.test"));
-    }
-}
+#[path = "connect_tests.rs"]
+mod tests;

@@ -19,7 +19,7 @@ use super::call::{
     ANSWER_BYTES_MAX, Answer, Call, Fetched, Lane, Payload, Redirects, Target, read_all,
     read_up_to, retry_after,
 };
-use super::connect::Connections;
+use super::connect::{Connections, Errand};
 use super::error::{Error, ErrorKind, NetworkError, Words, is_passing_status};
 use super::host::{Host, scheme_after};
 use super::place::{check_place, shown};
@@ -60,13 +60,13 @@ impl Transport {
     /// The HTTP client for a request to `url`, on behalf of `repository`.
     pub(super) fn client(
         &self,
-        repository: &Repository,
-        side: Side,
+        (repository, side): (&Repository, Side),
+        errand: Errand,
         url: &Url,
     ) -> Result<reqwest::Client, ErrorKind> {
         let tls = self.settings.party(side).tls_of(repository);
         self.connections
-            .client(repository.registry(), tls, url)
+            .client(repository.registry(), tls, (errand, url))
             .map_err(|error| ErrorKind::Network(Box::new(error)))
     }
 
@@ -115,7 +115,7 @@ impl Transport {
         let limit = self.settings.stall_timeout;
         let url = url_of(https)?;
         let client = self
-            .client(repository, side, &url)
+            .client((repository, side), Errand::Api, &url)
             .map_err(|kind| probe_error(https, 0, kind))?;
         let mut attempt = 1;
         loop {
@@ -298,7 +298,7 @@ impl Transport {
         attempt: u32,
     ) -> Result<reqwest::Response, Error> {
         let client = self
-            .client(call.repository, call.side, url)
+            .client((call.repository, call.side), Errand::Api, url)
             .map_err(|kind| call.error(url, attempt, kind))?;
         let mut request = client
             .request(call.method.clone(), url.clone())
