@@ -162,8 +162,14 @@ impl Client {
         }
     }
 
-    /// Tells the registry that nothing more comes; if that fails, the session expires by itself.
+    /// Tells the registry that nothing more comes; if that fails, the session expires by itself. Nothing is
+    /// deleted at another origin: it need not be a session that the registry has named there.
     pub(super) async fn give_up(&self, upload: &Upload) {
+        let base = self.transport.base(&upload.repository, Side::Destination);
+        let is_own = |base: Url| base.origin() == upload.location.origin();
+        if !base.await.is_ok_and(is_own) {
+            return;
+        }
         let mut call = call(upload, Method::DELETE, upload.location.clone());
         call.lane = Lane::Held;
         let asked = tokio::time::timeout(Duration::from_secs(2), self.transport.send(call)).await;

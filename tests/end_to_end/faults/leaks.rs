@@ -28,6 +28,10 @@ pub(super) fn trials() -> Vec<Trial> {
             "leaks::a_challenge_of_another_api_changes_nothing_for_the_registry",
             harbor_challenge,
         ),
+        trial(
+            "leaks::nothing_is_deleted_where_a_registry_has_sent_us",
+            delete_elsewhere,
+        ),
         trial("leaks::what_a_registry_repeats_is_not_repeated", repeated),
         trial(
             "leaks::a_page_that_was_left_for_does_not_lead_back",
@@ -200,4 +204,25 @@ async fn page_back() {
     let error = error.unwrap_err().to_string();
     assert!(error.contains("elsewhere"), "{error}");
     assert_eq!(registry.count("GET", "/v2/secret/*"), 0);
+}
+
+/// Whoever is within a network can delete where others cannot even ask.
+async fn delete_elsewhere() {
+    let road = Road::plain().await;
+    let other = TestRegistry::start().await;
+    let image = Image::new(&["a"])
+        .push(&road.source, "app", Some("1"))
+        .await;
+    let victim = Image::new(&["b"]).push(&other, "team/app", Some("1")).await;
+    let location = format!("{}/v2/team/app/manifests/{}", other.url(), victim.digest);
+    let opened = when("POST", "/v2/app/blobs/uploads/");
+    road.destination
+        .rule(opened.set_header("location", &location));
+    for blob in &image.blobs {
+        let missing = when("GET", &super::blob_path(blob)).respond(404);
+        road.source.rule(missing);
+    }
+    road.failed("app:1").await;
+    assert!(other.writes().is_empty(), "{}", other.log_text());
+    assert!(road.destination.count("POST", "*") > 0, "{}", road.logs());
 }
