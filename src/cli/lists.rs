@@ -10,6 +10,7 @@ use crate::list::{self, Entry, LIST_BYTES_MAX, Line};
 use crate::plan::{self, Plan};
 use crate::report::{self, Skipped};
 
+use super::args::Access;
 use super::error::Error;
 
 /// How many bad lines a message shows; the count says how many there are.
@@ -42,12 +43,19 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// Reads all of `files`.
+    /// Reads all of `files`; `access` says what else is read.
     ///
     /// # Errors
     ///
-    /// When one is unreadable or no list, or they name no image.
-    pub(super) fn read(files: &[PathBuf]) -> Result<Self, Error> {
+    /// When one is unreadable or no list, or they name no image, or credentials too are on standard input.
+    pub(super) fn read(files: &[PathBuf], access: &Access) -> Result<Self, Error> {
+        let is_stdin = |path: &Path| path == Path::new("-");
+        let has_creds = access.creds_file.as_deref().is_some_and(is_stdin);
+        if has_creds && files.iter().any(|file| is_stdin(file)) {
+            // Whatever is there: the password of a credential is no list line to be shown as a bad one.
+            let what = "`-f -` and `--creds-file -` cannot both be standard input";
+            return Err(Error::refused(what).with_hint("give one of the two as a file"));
+        }
         let mut lists = Self::default();
         for file in files {
             lists.add(file)?;

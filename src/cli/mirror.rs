@@ -44,7 +44,7 @@ pub(super) async fn mirror(
         };
         plan::plan_good(entries, &rewrite)
     };
-    let (plan, skipped, _) = Lists::read(&args.files)?.plan(bad_lines, planned)?;
+    let (plan, skipped, _) = Lists::read(&args.files, &args.access)?.plan(bad_lines, planned)?;
     say_skipped(&skipped, general);
     let copying = Copy {
         command: "mirror",

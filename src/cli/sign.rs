@@ -141,7 +141,7 @@ impl Staying {
             registry: images.registry.clone(),
             project: images.project.clone(),
         };
-        let (plan, skipped, rejected) = Lists::read(&images.files)?
+        let (plan, skipped, rejected) = Lists::read(&images.files, &images.access)?
             .plan(BadLines::of(images.skip_bad_lines), |entries| {
                 plan::plan_in_place(entries, &stay)
             })?;

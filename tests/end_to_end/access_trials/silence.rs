@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::helper;
 use super::secrets::Secrets;
 use super::stage::lines_with;
+use super::{helper, run_with_input};
 use crate::harness::trial;
 use crate::program::{Ended, Workplace};
 use crate::registry::{Auth, Bearer, Image, Settings, TestRegistry, when};
@@ -31,6 +31,10 @@ pub(super) fn trials() -> Vec<Trial> {
         trial(
             "access::silence_what_is_wrong_with_a_credential_is_said_without_it",
             mistakes,
+        ),
+        trial(
+            "access::silence_credentials_are_not_read_as_a_list",
+            one_standard_input,
         ),
     ]
 }
@@ -222,5 +226,20 @@ async fn mistakes() {
         let ended = place.run_with(run_it, &file).await;
         assert_ne!(ended.code(), Some(0), "{ended}");
         quiet(&ended.saying(&["auth.json"]));
+    }
+}
+
+/// Standard input is one of the two.
+async fn one_standard_input() {
+    let place = Workplace::new();
+    let (user, secret) = WRONG;
+    let credentials = format!("127.0.0.1:1 {user} {secret}\n");
+    for run_it in [
+        "mirror -f - --creds-file - --skip-bad-lines -o failed.txt",
+        "validate -f - --creds-file - --key site.pub --skip-bad-lines -o failed.txt",
+    ] {
+        let ended = run_with_input(&place, run_it, &credentials, &[]).await;
+        quiet(&ended.with(2).saying(&["`-f -` and `--creds-file -`"]));
+        assert!(!place.has("failed.txt"), "{}", place.read("failed.txt"));
     }
 }
