@@ -114,6 +114,8 @@ pub enum Detail {
     CertificateName,
     /// The registry wants a client certificate, or another one.
     ClientCertificate,
+    /// What answers is no TLS.
+    NoTls,
     /// The way leads through a proxy, and ends there.
     Proxy,
     /// The project or repository must be made first.
@@ -136,6 +138,7 @@ impl Detail {
             Self::CertificateTime => "certificate-time",
             Self::CertificateName => "certificate-name",
             Self::ClientCertificate => "client-certificate",
+            Self::NoTls => "no-tls",
             Self::Proxy => "proxy",
             Self::Project => "project",
             Self::Quota => "quota",

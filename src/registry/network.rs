@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
+use url::Url;
 
 use super::connect::authority_of;
 
@@ -24,6 +25,12 @@ pub enum NetworkError {
         host: String,
         /// What is wrong.
         distrust: Distrust,
+    },
+    /// What answers is no TLS; plain HTTP as a rule.
+    #[error("{who} does not speak TLS")]
+    NoTls {
+        /// Who was asked, and the proxy on the way: it may be asked in TLS too.
+        who: String,
     },
     /// The way leads through a proxy, and ends there.
     #[error("the way through the proxy `{proxy}` failed: {}", RootCause(.error))]
@@ -183,9 +190,18 @@ impl NetworkError {
         }
     }
 
-    /// The same, where the way leads through `proxy`: what failed before there was an answer failed there.
-    pub(super) fn through(self, proxy: Option<String>) -> Self {
+    /// The same, of a request to `url` whose way leads through `proxy`: what failed before there was an answer
+    /// failed there.
+    pub(super) fn through(self, proxy: Option<String>, url: &Url) -> Self {
         match (self, proxy) {
+            (Self::Http(error), proxy) if is_no_tls(&error) => {
+                let host = authority_of(url);
+                let who = match proxy {
+                    None => format!("`{host}`"),
+                    Some(proxy) => format!("`{host}`, or the proxy `{proxy}` on the way,"),
+                };
+                Self::NoTls { who }
+            }
             (Self::Http(error), Some(proxy)) if is_unknown_to_proxy(&error) => Self::Refused {
                 proxy,
                 status: StatusCode::PROXY_AUTHENTICATION_REQUIRED,
@@ -199,7 +215,7 @@ impl NetworkError {
     /// not change that, and might lock a user out.
     pub fn is_distrust(&self) -> bool {
         match self {
-            Self::Distrust { .. } | Self::Tls(_) | Self::Unusable(_) => true,
+            Self::Distrust { .. } | Self::NoTls { .. } | Self::Tls(_) | Self::Unusable(_) => true,
             Self::Refused { status, .. } => *status == StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Http(_) | Self::Proxy { .. } | Self::Io(_) => false,
         }
@@ -209,6 +225,13 @@ impl NetworkError {
 /// Whether a proxy answered 407 to CONNECT. hyper-util says so in words alone.
 fn is_unknown_to_proxy(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| cause.to_string().contains("proxy authorization required"))
+}
+
+/// Whether what answered to the handshake is something else than TLS: the first byte of its answer is of no
+/// record (RFC 8446, section 5.1), as that of a server that speaks HTTP.
+fn is_no_tls(error: &reqwest::Error) -> bool {
+    let no_record = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
+    tls_error(error) == Some(&no_record)
 }
 
 /// What TLS says, where it is the cause.

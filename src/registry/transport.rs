@@ -73,7 +73,7 @@ impl Transport {
     /// What an error of the HTTP client means for a request to `url`.
     pub(super) fn network(&self, error: reqwest::Error, url: &Url) -> ErrorKind {
         let proxy = self.connections.proxy(url);
-        ErrorKind::Network(Box::new(NetworkError::http(error).through(proxy)))
+        ErrorKind::Network(Box::new(NetworkError::http(error).through(proxy, url)))
     }
 
     /// What an answer to plain HTTP means that a proxy has made itself, and no registry.

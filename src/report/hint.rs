@@ -111,6 +111,9 @@ fn of_detail(at: &Place<'_>, detail: Detail) -> Option<String> {
             "put the client certificate for {registry} and its key into \
              `~/.config/containers/certs.d/{host}/` as `client.cert` and `client.key`"
         ),
+        Detail::NoTls => "`--tls-verify=false` takes plain HTTP too, for one side of a copy \
+             `--src-tls-verify=false` or `--dest-tls-verify=false`: whoever is on the way reads and changes all"
+            .to_owned(),
         Detail::Proxy => format!(
             "see `HTTPS_PROXY` and `HTTP_PROXY`; hosts in `NO_PROXY` are reached without a proxy, {registry} \
              too if it is there"

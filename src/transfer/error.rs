@@ -201,6 +201,7 @@ fn detail_of(error: &registry::Error) -> Detail {
                 Distrust::OtherName(_) => Detail::CertificateName,
                 Distrust::UnknownAuthority | Distrust::Unfit(_) => Detail::Certificate,
             },
+            NetworkError::NoTls { .. } => Detail::NoTls,
             NetworkError::Proxy { .. } | NetworkError::Refused { .. } => Detail::Proxy,
             NetworkError::Http(_)
             | NetworkError::Tls(_)

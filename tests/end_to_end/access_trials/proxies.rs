@@ -21,6 +21,10 @@ pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("access::tls_goes_through_the_proxy_unread", tls),
         trial("access::plain_http_goes_through_its_proxy", plain),
+        trial(
+            "access::a_registry_without_tls_is_said_to_have_none",
+            no_tls,
+        ),
         trial("access::a_copy_goes_through_the_proxy_both_ways", copy),
         trial("access::a_socks_proxy_looks_up_the_names", socks),
         trial(
@@ -179,6 +183,22 @@ async fn plain() {
         assert!(has(head, "proxy-authorization", &authorization()), "{head}");
     }
     assert!(first.heads().iter().all(|head| !head.contains(OWN)));
+}
+
+/// A registry that is not on this machine, and speaks plain HTTP where TLS is wanted.
+async fn no_tls() {
+    let stage = Stage::set(Transport::Plain).await;
+    let proxy = stage.proxy(Manner::Forwards).await;
+    let variables = [("HTTPS_PROXY", &*proxy.url("http"))];
+    let ended = stage.inspect("", &variables).await.with(4);
+    ended.saying(&[
+        "`registry.test`, or the proxy",
+        "does not speak TLS",
+        "--tls-verify=false",
+    ]);
+    // Another try would say the same, and a password is nothing for the open.
+    assert_eq!(proxy.heads().len(), 1, "{:?}", proxy.heads());
+    assert!(stage.registry.log().is_empty());
 }
 
 async fn copy() {
