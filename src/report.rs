@@ -28,7 +28,7 @@ use std::time::SystemTime;
 pub use digests::Digests;
 pub use document::{Document, SCHEMA};
 pub use failures::{Failures, HEADER, carried, rejected};
-pub use hint::{hint, hint_of_source};
+pub use hint::{hint, hint_at};
 pub use lines::Lines;
 pub use plan::{write_plan_json, write_plan_text};
 pub use results::Results;

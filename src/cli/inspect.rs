@@ -6,7 +6,7 @@ use crate::event::{Kind, Side, Stage};
 use crate::oci::{Manifest, Reference, View};
 use crate::registry::{self, Access, Client, ErrorKind};
 
-use crate::report::hint_of_source;
+use crate::report::hint_at;
 use crate::transfer::{blamed, kind_of};
 
 use super::access::Sources;
@@ -94,15 +94,10 @@ pub(super) fn code_of(error: &registry::Error) -> u8 {
     if is_unknown { 4 } else { 1 }
 }
 
-/// What to do about `error`, met at the registry of `name`, where more than its kind is known.
-pub(super) fn remedy(name: &Reference, error: &registry::Error) -> Option<String> {
-    let failure = blamed(Stage::Resolve, Some(Side::Source), error);
-    hint_of_source(name, &failure)
-}
-
 fn refused(name: &Reference, error: &registry::Error) -> Error {
     let new = Error::usage(&format!("cannot read `{name}`"), error).with_code(code_of(error));
-    if let Some(hint) = remedy(name, error) {
+    let failure = blamed(Stage::Resolve, Some(Side::Source), error);
+    if let Some(hint) = hint_at(&name.repository, &failure) {
         return new.with_hint(&hint);
     }
     if matches!(error.kind, ErrorKind::Unauthorized(_)) {

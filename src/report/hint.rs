@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::event::{Detail, Failure, Kind, Side, Stage};
-use crate::oci::Reference;
+use crate::oci::{Reference, Repository};
 use crate::plan::Job;
 
 /// A sentence that says what to do about `failure` of `job`, where that is known; no full stop.
@@ -11,7 +11,7 @@ use crate::plan::Job;
 /// It follows from the kind, the stage and the side, never from the words of an error.
 pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
     let at = Place::of(job, failure.side);
-    if let Some(hint) = of_detail(&at, failure.detail) {
+    if let Some(hint) = of_detail(&at.reference.repository, failure.detail) {
         return Some(hint);
     }
     match failure.kind {
@@ -75,19 +75,15 @@ pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
     }
 }
 
-/// What to do about a failure to read `image`, where more than its kind is known.
-pub fn hint_of_source(image: &Reference, failure: &Failure) -> Option<String> {
-    let at = Place {
-        side: Some(Side::Source),
-        reference: image,
-    };
-    of_detail(&at, failure.detail)
+/// What to do about a failure to ask for `repository`, where more than its kind is known.
+pub fn hint_at(repository: &Repository, failure: &Failure) -> Option<String> {
+    of_detail(repository, failure.detail)
 }
 
 /// What to do about what is known more exactly than by its kind.
-fn of_detail(at: &Place<'_>, detail: Detail) -> Option<String> {
-    let registry = at.registry();
-    let host = at.reference.repository.registry();
+fn of_detail(at: &Repository, detail: Detail) -> Option<String> {
+    let host = at.registry();
+    let registry = format!("`{host}`");
     Some(match detail {
         Detail::None => return None,
         Detail::Immutable => format!(
@@ -151,6 +147,8 @@ fn throttled(at: &Place<'_>, again: Option<SystemTime>) -> String {
 /// The side of a job that a failure speaks of.
 struct Place<'a> {
     side: Option<Side>,
+    /// Whether there is one side alone.
+    is_only: bool,
     reference: &'a Reference,
 }
 
@@ -160,13 +158,18 @@ impl<'a> Place<'a> {
             Some(Side::Destination) => &job.destination,
             Some(Side::Source) | None => &job.source,
         };
-        Self { side, reference }
+        Self {
+            side,
+            is_only: job.is_in_place(),
+            reference,
+        }
     }
 
     fn registry(&self) -> String {
-        match self.side {
-            Some(_) => format!("`{}`", self.reference.repository.registry()),
-            None => "the registry".to_owned(),
+        if self.side.is_some() || self.is_only {
+            format!("`{}`", self.reference.repository.registry())
+        } else {
+            "the registry".to_owned()
         }
     }
 

@@ -88,7 +88,13 @@ impl Breaker {
         // The last place is what the line names; it says most.
         let source = refused.collect::<Option<Vec<Failure>>>();
         let source = source.and_then(|mut failures| failures.pop());
-        source.or_else(|| self.refusal_of(Side::Destination, &job.destination.repository))
+        let refusal =
+            source.or_else(|| self.refusal_of(Side::Destination, &job.destination.repository));
+        refusal.map(|mut failure| {
+            // Where an image stays there are no two sides.
+            failure.side = failure.side.filter(|_| !job.is_in_place());
+            failure
+        })
     }
 
     /// Takes in how `job` ended, whose source was looked for last in `source`. Gives the registry whose

@@ -121,6 +121,18 @@ fn a_registry_that_names_a_time_is_left_until_then() {
 }
 
 #[test]
+fn what_stays_where_it_is_has_no_side() {
+    let parsed = list::parse("images.txt", b"s.io/a/x:1\n".as_slice()).unwrap();
+    let (plan, _) = plan::plan_in_place(parsed.entries, &plan::Stay::default());
+    let job = &plan.jobs()[0];
+    let mut breaker = Breaker::new(8);
+    let why = failure(Stage::Preflight, Kind::Network, None);
+    breaker.refuse(None, "s.io".parse().unwrap(), why);
+    let why = breaker.refusal(job, &[&job.source.repository]).unwrap();
+    assert_eq!(why.side, None);
+}
+
+#[test]
 fn a_line_is_tried_as_long_as_one_of_its_places_is_worth_it() {
     let plan = plan_of_many(1);
     let job = &plan.jobs()[0];

@@ -13,8 +13,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::cli::args::LoginArgs;
 use crate::cli::error::Error;
 use crate::cli::{Environment, inspect, print};
-use crate::oci::{Namespace, Reference, Registry, Repository};
+use crate::event::Stage;
+use crate::oci::{Namespace, Registry, Repository};
 use crate::registry::{Access, Client, Credential, Credentials, ErrorKind, Side};
+use crate::report::hint_at;
+use crate::transfer::blamed;
 
 use super::authfile::{AuthFile, Field, Format, bytes_of, server_name};
 use super::given::{Given, ask_password};
@@ -332,19 +335,17 @@ async fn prove(
         } else {
             format!("cannot log in to `{registry}`")
         };
-        let image = Reference {
-            repository: repository.clone(),
-            tag: None,
-            digest: None,
-        };
-        // That the credential is wrong is what was asked.
-        let remedy = inspect::remedy(&image, &error).filter(|_| !is_refused);
-        let new = Error::usage(&what, &error).with_code(inspect::code_of(&error));
-        let new = match remedy {
-            Some(remedy) => new.with_hint(&remedy),
+        let new = Error::usage(&what, &error)
+            .with_code(inspect::code_of(&error))
+            .with_hint("nothing was written");
+        if is_refused {
+            return new;
+        }
+        let failure = blamed(Stage::Preflight, None, &error);
+        match hint_at(&repository, &failure) {
+            Some(hint) => new.with_hint(&hint),
             None => new,
-        };
-        new.with_hint("nothing was written")
+        }
     })
 }
 
@@ -374,7 +375,8 @@ async fn warn_of_others(
         Ok(Some(answer)) => {
             let source = answer.source;
             warn(&format!(
-                "{source} is asked first and still answers for `{namespace}`; `consign logout` forgets it"
+                "{source} is asked first and still answers for `{namespace}`: what was kept now is not used; `consign \
+                 logout {namespace}` forgets both, and the next login counts"
             ));
         }
         Err(error) => warn(&format!("a place that is asked first is broken: {error}")),

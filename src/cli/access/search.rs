@@ -95,6 +95,8 @@ pub(super) struct FilePlace {
     format: Format,
     /// Whether somebody named it; it has to be there then.
     is_named: bool,
+    /// The variable that names it.
+    variable: Option<&'static str>,
     read: OnceCell<Option<AuthFile>>,
 }
 
@@ -104,7 +106,16 @@ impl FilePlace {
             path,
             format,
             is_named,
+            variable: None,
             read: OnceCell::new(),
+        }
+    }
+
+    /// The file at `path`, which `variable` names.
+    fn by_variable(path: PathBuf, variable: &'static str) -> Self {
+        Self {
+            variable: Some(variable),
+            ..Self::new(path, Format::Current, true)
         }
     }
 
@@ -126,7 +137,9 @@ impl FilePlace {
             AuthFile::read(&self.path, self.format)?
         };
         if read.is_none() && self.is_named {
-            let what = format!("there is no file of credentials `{}`", self.path.display());
+            let by = self.variable.map(|name| format!(", which `{name}` names"));
+            let (file, by) = (self.path.display(), by.unwrap_or_default());
+            let what = format!("there is no file of credentials `{file}`{by}");
             return Err(Error::refused(&what));
         }
         Ok(self.read.get_or_init(|| read).as_ref())
@@ -171,15 +184,17 @@ pub(super) fn places(given: &Given, environment: &Environment) -> Vec<Place> {
 
 /// The files that are asked, in order; `authfile` is what a flag names.
 pub(super) fn files(authfile: Option<&Path>, environment: &Environment) -> Vec<Place> {
-    let named = |why, path: PathBuf| Place {
-        why,
-        kind: Kind::File(FilePlace::new(path, Format::Current, true)),
+    let only = |why, file| {
+        let kind = Kind::File(file);
+        vec![Place { why, kind }]
     };
     if let Some(path) = authfile {
-        return vec![named("--authfile", path.to_owned())];
+        let file = FilePlace::new(path.to_owned(), Format::Current, true);
+        return only("--authfile", file);
     }
     if let Some(path) = &environment.registry_auth_file {
-        return vec![named("REGISTRY_AUTH_FILE", path.into())];
+        let why = "REGISTRY_AUTH_FILE";
+        return only(why, FilePlace::by_variable(path.into(), why));
     }
     let habit = |why, path: Option<PathBuf>, format| {
         let kind = Kind::File(FilePlace::new(path?, format, false));

@@ -79,7 +79,7 @@ fn sources(asked: &Namespace) -> Result<Part, Error> {
             };
             let lines = places.iter().enumerate().map(|(at, place)| {
                 let insecure = match place.tls {
-                    Some(Tls::Unverified) => ", insecure",
+                    Some(Tls::Unverified) => ", whose certificate is not checked (`insecure`)",
                     Some(Tls::Verified) | None => "",
                 };
                 format!("  {}. {}{insecure}\n", at + 1, shown(&place.reference))
@@ -112,34 +112,48 @@ fn trust(asked: &Namespace, access: &Access, environment: &Environment) -> Resul
     let is_verified = tls(access.tls_verify) == Tls::Verified;
     let more = certificates.authorities.len();
     let own = certificates.hosts.get(registry.as_str());
+    let from = match access.cert_dir {
+        Some(_) => "`--cert-dir`",
+        None => "certs.d",
+    };
     let (own_json, own_text) = match own {
-        None => (Value::Null, format!("nothing for `{registry}`")),
+        None => (Value::Null, format!("{from} has nothing for `{registry}`")),
         Some(Ok(own)) => {
             let (authorities, has_identity) = (own.authorities.len(), own.identity.is_some());
+            let counted = number_of_authorities(authorities);
             let identity = if has_identity { "a" } else { "no" };
             let json = json!({ "authorities": authorities, "client_certificate": has_identity });
             (
                 json,
-                format!(
-                    "{authorities} authorities and {identity} client certificate for `{registry}`"
-                ),
+                format!("{from} has {counted} and {identity} client certificate for `{registry}`"),
             )
         }
         Some(Err(why)) => {
             let why = cleaned(why, SHOWN_CHARS_MAX);
-            (json!({ "error": why }), format!("no use: {why}"))
+            let text = format!("{from} makes every connection fail: {why}");
+            (json!({ "error": why }), text)
         }
     };
-    let checked = if is_verified {
-        format!("its certificate is checked by the system's authorities and {more} of `--ca-file`")
-    } else {
-        "its certificate is not checked".to_owned()
+    let checked = match (is_verified, more) {
+        (false, _) => "its certificate is not checked".to_owned(),
+        (true, 0) => "its certificate is checked by the system's authorities".to_owned(),
+        (true, more) => format!(
+            "its certificate is checked by the system's authorities and {} of `--ca-file`",
+            number_of_authorities(more)
+        ),
     };
     Ok(Part {
         name: "tls",
         json: json!({ "verified": is_verified, "ca_file": more, "certs_d": own_json }),
-        text: format!("{checked}; certs.d has {own_text}\n"),
+        text: format!("{checked}; {own_text}\n"),
     })
+}
+
+fn number_of_authorities(number: usize) -> String {
+    match number {
+        1 => "1 authority".to_owned(),
+        _ => format!("{number} authorities"),
+    }
 }
 
 /// Whether there is a proxy on the way.
