@@ -276,7 +276,7 @@ pub(super) struct InspectArgs {
 pub(super) struct ListTagsArgs {
     /// The repository
     #[arg(value_name = "REPOSITORY")]
-    pub(super) repository: Reference,
+    pub(super) repository: Typed,
     /// How registries are spoken to.
     #[command(flatten)]
     pub(super) access: Access,

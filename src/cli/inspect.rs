@@ -65,13 +65,14 @@ async fn pull(client: &Client, image: &Reference, sources: &Sources) -> Result<M
 
 /// `consign list-tags`.
 pub(super) async fn list_tags(args: ListTagsArgs, environment: &Environment) -> Result<u8, Error> {
-    let name = &args.repository;
+    let registries = access::registries()?;
+    let name = &args.repository.source(&registries);
     if name.tag.is_some() || name.digest.is_some() {
         return Err(Error::refused(&format!(
             "`{name}` is an image; a repository is wanted"
         )));
     }
-    let sources = Sources::of_one(name, &access::registries()?)?;
+    let sources = Sources::of_one(name, &registries)?;
     // A mirror may have a part of them.
     let Some(place) = sources.meant().next() else {
         let what =

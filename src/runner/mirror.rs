@@ -1,7 +1,7 @@
 //! The work of `mirror` and `copy`: judge one source, transfer it, sign it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt as _;
 
@@ -31,6 +31,8 @@ pub struct Mirror {
     signer: Option<Signer>,
     sources: HashMap<JobId, Source>,
     projects: Projects,
+    /// What refused everything when it was tried as a source by itself.
+    refusing: Mutex<Vec<(Namespace, Failure)>>,
 }
 
 /// Where the source of a line is looked for, as the host's `registries.conf` has it.
@@ -53,6 +55,7 @@ impl Mirror {
             signer: None,
             sources: HashMap::new(),
             projects: Projects::Named,
+            refusing: Mutex::default(),
         }
     }
 
@@ -107,6 +110,25 @@ impl Mirror {
             Some(Source::Places(places)) if !places.is_empty() => places.iter().collect(),
             Some(Source::Places(_) | Source::Blocked(_)) | None => vec![&job.source],
         }
+    }
+
+    /// Those of them that are worth asking: the last, and each before it that did not refuse everything when it
+    /// was tried by itself. One that cannot be reached costs every image all the tries of a request otherwise.
+    fn open_places<'a>(&'a self, job: &'a Job, skipped: impl Fn(Note)) -> Vec<&'a Reference> {
+        let mut places = self.places(job);
+        let last = places.pop();
+        let refusing = self.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|place| {
+            let covers = |(own, _): &&(Namespace, Failure)| own.covers(&place.repository);
+            let Some((_, failure)) = refusing.iter().find(covers) else {
+                return true;
+            };
+            let why = failure.causes.join(": ");
+            skipped(Note::remark(&format!("`{place}` is not asked: {why}")));
+            false
+        });
+        places.extend(last);
+        places
     }
 
     /// Judges the source of `job` at `place`, those platforms of it that are copied; gives the digest that was
@@ -234,6 +256,11 @@ impl Work for Mirror {
         if side == Side::Destination && refused.is_empty() {
             refused = projects::check(client, repositories, self.projects).await;
         }
+        if let (Side::Source, Some(first)) = (side, repositories.first()) {
+            let mut refusing = self.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+            refusing.retain(|(own, _)| own.registry() != first.registry());
+            refusing.extend(refused.iter().cloned());
+        }
         refused
     }
 
@@ -249,7 +276,7 @@ impl Work for Mirror {
         if let Some(failure) = self.blocked(job) {
             return Err(failure);
         }
-        let mut places = self.places(job).into_iter().peekable();
+        let mut places = self.open_places(job, drop).into_iter().peekable();
         loop {
             let here = places.next().unwrap_or(&job.source);
             let asked = ask::digest(self.engine.client(), here).await;
@@ -273,7 +300,7 @@ impl Work for Mirror {
         if let Some(platforms) = &job.settings.platforms {
             options.selection = platforms.clone();
         }
-        let mut places = self.places(job).into_iter().peekable();
+        let mut places = self.open_places(job, note).into_iter().peekable();
         loop {
             let here = places.next().unwrap_or(&job.source);
             let outcome = self.run_at(job, here, &options, watch).await;

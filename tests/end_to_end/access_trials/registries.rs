@@ -9,7 +9,7 @@ use consign::oci::Digest;
 use libtest_mimic::Trial;
 
 use crate::harness::{Tool, Tools, trial, with_tools};
-use crate::program::Workplace;
+use crate::program::{Workplace, auth_file};
 use crate::registry::{Auth, Image, Settings, TestRegistry, Transport};
 
 use rows::{Row, rows};
@@ -36,6 +36,10 @@ pub(super) fn trials() -> Vec<Trial> {
         trial(
             "access::a_password_for_a_registry_does_not_reach_its_mirrors",
             passwords,
+        ),
+        trial(
+            "access::a_mirror_that_refuses_everything_is_tried_once",
+            refusing,
         ),
         trial(
             "access::registries_conf_that_is_wrong_ends_a_run_before_it_begins",
@@ -295,6 +299,10 @@ async fn short_names() {
             "{name}: {ended}"
         );
     }
+    for (name, tag) in [("app", "1"), ("team/app", "1")] {
+        let ended = place.run(&format!("list-tags {name}")).await.with(0);
+        assert_eq!(ended.text().split('"').nth(1), Some(tag), "{name}: {ended}");
+    }
     place.write("list.txt", "app:1\n");
     let mirror = stage.filled("mirror -f list.txt -d {to}");
     place.run(&mirror).await.with(0);
@@ -361,4 +369,38 @@ async fn wrong() {
     }
     assert_eq!(stage.seen(None).asked, [""; 0]);
     assert!(stage.destination.log().is_empty());
+}
+
+/// A mirror that does not take its credential: no image asks it again, and all of them come.
+async fn refusing() {
+    let guarded = Settings {
+        auth: Auth::Basic("user", "password"),
+        ..Settings::default()
+    };
+    let (from, mirror) = (
+        TestRegistry::start().await,
+        TestRegistry::with(guarded).await,
+    );
+    let to = TestRegistry::start().await;
+    let place = Workplace::new();
+    let (host, near) = (from.host(), mirror.host());
+    let conf = format!(
+        "[[registry]]\nlocation = \"{host}\"\n[[registry.mirror]]\nlocation = \"{near}\"\n"
+    );
+    place.write(".config/containers/registries.conf", conf);
+    place.write("auth.json", auth_file(&[(&near, "user", "of yesterday")]));
+    let mut list = String::new();
+    for name in ["a", "b", "c"] {
+        Image::new(&[name]).push(&from, name, Some("1")).await;
+        list = format!("{list}{host}/{name}:1\n");
+    }
+    place.write("list.txt", list);
+    let run_it = format!("mirror -f list.txt -d {} --report report.json", to.host());
+    let file = [("REGISTRY_AUTH_FILE", place.path("auth.json"))];
+    let ended = place.run_with(&run_it, &file).await.with(0);
+    ended.saying(&["is not asked", "did not take the credential"]);
+    let asked = mirror.log_text();
+    let is_image = |name: &&str| asked.contains(&format!("/v2/{name}/"));
+    assert!(!["a", "b", "c"].iter().any(is_image), "{asked}");
+    assert!(!mirror.log().is_empty(), "it was not tried at all");
 }
