@@ -114,6 +114,8 @@ pub enum Detail {
     CertificateName,
     /// The registry wants a client certificate, or another one.
     ClientCertificate,
+    /// The certificates or keys that this machine has for it cannot be used; it was not asked.
+    OwnCertificates,
     /// What answers is no TLS.
     NoTls,
     /// The way leads through a proxy, and ends there.
@@ -138,6 +140,7 @@ impl Detail {
             Self::CertificateTime => "certificate-time",
             Self::CertificateName => "certificate-name",
             Self::ClientCertificate => "client-certificate",
+            Self::OwnCertificates => "own-certificates",
             Self::NoTls => "no-tls",
             Self::Proxy => "proxy",
             Self::Project => "project",

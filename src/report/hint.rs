@@ -107,6 +107,9 @@ fn of_detail(at: &Repository, detail: Detail) -> Option<String> {
             "put the client certificate for {registry} and its key into \
              `~/.config/containers/certs.d/{host}/` as `client.cert` and `client.key`"
         ),
+        Detail::OwnCertificates => {
+            format!("correct the files here: {registry} was not asked")
+        }
         Detail::NoTls => "`--tls-verify=false` takes plain HTTP too, for one side of a copy \
              `--src-tls-verify=false` or `--dest-tls-verify=false`: whoever is on the way reads and changes all"
             .to_owned(),

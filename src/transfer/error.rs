@@ -203,10 +203,8 @@ fn detail_of(error: &registry::Error) -> Detail {
             },
             NetworkError::NoTls { .. } => Detail::NoTls,
             NetworkError::Proxy { .. } | NetworkError::Refused { .. } => Detail::Proxy,
-            NetworkError::Http(_)
-            | NetworkError::Tls(_)
-            | NetworkError::Unusable(_)
-            | NetworkError::Io(_) => Detail::None,
+            NetworkError::Unusable(_) => Detail::OwnCertificates,
+            NetworkError::Http(_) | NetworkError::Tls(_) | NetworkError::Io(_) => Detail::None,
         },
         ErrorKind::NotFound(_)
         | ErrorKind::Unauthorized(_)

@@ -10,6 +10,7 @@ use crate::oci::{Namespace, Reference, Repository, Tag};
 use crate::registry::Tls;
 use crate::text::cleaned;
 
+use super::registries::NoPlace;
 use super::{certificates, proxies, registries, tls};
 
 /// The longest text from a file that is shown, in characters.
@@ -57,7 +58,10 @@ fn sources(asked: &Namespace) -> Result<Part, Error> {
     let Some(origin) = registries.origin(&image) else {
         return Ok(Part {
             name: "sources",
-            json: json!({ "table": null, "places": [asked.to_string()] }),
+            json: json!({
+                "table": null,
+                "places": [{ "place": asked.to_string(), "insecure": false }],
+            }),
             text: format!(
                 "as a source, `{asked}` is where its name says: no registries.conf has it\n"
             ),
@@ -94,7 +98,12 @@ fn sources(asked: &Namespace) -> Result<Part, Error> {
             (Value::Array(places.collect()), text)
         }
         Err(error) => {
-            let why = cleaned(&error.to_string(), SHOWN_CHARS_MAX);
+            let why = match error {
+                // It names an image, and none was asked for.
+                NoPlace::Blocked { .. } => "blocked: nothing of it is read".to_owned(),
+                NoPlace::Name(_) | NoPlace::Proxy { .. } => error.to_string(),
+            };
+            let why = cleaned(&why, SHOWN_CHARS_MAX);
             (json!({ "error": why }), format!("  {why}\n"))
         }
     };

@@ -27,7 +27,7 @@ pub(in crate::cli) struct Access {
     /// Take *.crt, *.cert and *.key from this folder, instead of those of the host's certs.d
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) cert_dir: Option<PathBuf>,
-    /// Look for credentials in this file alone
+    /// The file of credentials, instead of those of podman and Docker; `login` writes to it
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) authfile: Option<PathBuf>,
     /// Take credentials from this file first, `REGISTRY[/NAMESPACE] USER PASSWORD` in each line; `-` is

@@ -12,6 +12,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("access::it_is_explained_which_place_answers", places),
         trial("access::it_is_explained_which_helper_answers", helpers),
         trial("access::it_is_explained_what_is_broken", broken),
+        trial("access::it_is_explained_where_sources_are", sources),
     ]
 }
 
@@ -146,4 +147,25 @@ async fn broken() {
     );
     let ended = place.run("auth explain h.example").await.with(2);
     ended.saying(&["`../x` is no name of a helper"]);
+}
+
+async fn sources() {
+    let place = Workplace::new();
+    let conf = "[[registry]]\nlocation = \"shut.example\"\nblocked = true\n\
+                [[registry]]\nlocation = \"near.example\"\ninsecure = true\n";
+    place.write(".config/containers/registries.conf", conf);
+    let one = |place: &str, insecure: bool| json!([{ "place": place, "insecure": insecure }]);
+    for (asked, places) in [
+        ("h.example/app", one("h.example/app", false)),
+        ("near.example", one("near.example", true)),
+        // No image was asked for, and none is named.
+        (
+            "shut.example/app",
+            json!({ "error": "blocked: nothing of it is read" }),
+        ),
+    ] {
+        let run_it = format!("auth explain {asked} --output json");
+        let ended = place.run(&run_it).await.with(0);
+        assert_eq!(document(&ended)["sources"]["places"], places, "{ended}");
+    }
 }

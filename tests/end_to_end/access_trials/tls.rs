@@ -174,4 +174,8 @@ async fn hosts() {
         ended.failed().saying(&[host, "client certificate"]);
     }
     assert!(other.log().is_empty(), "{}", other.log_text());
+    // What cannot be used is said of the file, and nobody looks for it on the way to the registry.
+    place.write(&format!("{folder}/client.key"), "no key");
+    let ended = place.run(&inspect(&known.host())).await.with(4);
+    ended.saying(&["client.key", "correct the files here", "was not asked"]);
 }
