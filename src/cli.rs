@@ -10,6 +10,7 @@ mod generate_key;
 mod inspect;
 mod keys;
 mod lists;
+mod log;
 mod mirror;
 mod passphrase;
 mod policy;
@@ -26,12 +27,12 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use secrecy::SecretString;
-use tracing_subscriber::EnvFilter;
 
 use crate::oci::Reference;
 
-use args::{BelowAuth, BelowSign, Cli, Command, General, LogFormat};
+use args::{BelowAuth, BelowSign, Cli, Command};
 use error::Error;
+use log::log;
 
 /// What the process is told from outside: read once, handed down.
 #[derive(Debug)]
@@ -247,23 +248,5 @@ fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
             Err(Error::usage("cannot write to standard output", &error))
         }
         _ => Ok(()),
-    }
-}
-
-/// Sets up the log of what the program does: off unless asked for.
-fn log(general: &General) {
-    let default = if general.debug {
-        "consign=debug"
-    } else {
-        "consign=warn"
-    };
-    let filter = EnvFilter::new(default);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false);
-    match general.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
     }
 }

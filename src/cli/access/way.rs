@@ -132,9 +132,14 @@ fn trust(asked: &Namespace, access: &Access, environment: &Environment) -> Resul
             let counted = number_of_authorities(authorities);
             let identity = if has_identity { "a" } else { "no" };
             let json = json!({ "authorities": authorities, "client_certificate": has_identity });
+            // The authorities of `--cert-dir` are for every host, and counted with those of `--ca-file`.
+            let counted = match access.cert_dir {
+                Some(_) => String::new(),
+                None => format!("{counted} and "),
+            };
             (
                 json,
-                format!("{from} has {counted} and {identity} client certificate for `{registry}`"),
+                format!("{from} has {counted}{identity} client certificate for `{registry}`"),
             )
         }
         Some(Err(why)) => {
@@ -147,8 +152,12 @@ fn trust(asked: &Namespace, access: &Access, environment: &Environment) -> Resul
         (false, _) => "its certificate is not checked".to_owned(),
         (true, 0) => "its certificate is checked by the system's authorities".to_owned(),
         (true, more) => format!(
-            "its certificate is checked by the system's authorities and {} of `--ca-file`",
-            number_of_authorities(more)
+            "its certificate is checked by the system's authorities and {} of {}",
+            number_of_authorities(more),
+            match access.cert_dir {
+                Some(_) => "`--ca-file` and `--cert-dir`",
+                None => "`--ca-file`",
+            }
         ),
     };
     Ok(Part {

@@ -147,7 +147,7 @@ async fn no_harbor() {
         let more = "--create-projects";
         let (ended, _) = stage.mirror(&registry.host(), LOGIN, more).await;
         ended
-            .saying(&["Harbor", &registry.host()])
+            .saying(&["warning: it is no Harbor", &registry.host()])
             .hiding(&[PASSWORD]);
         assert_eq!(
             registry.count("POST", "/api/*"),
