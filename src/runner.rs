@@ -17,8 +17,9 @@ mod sign;
 mod signer;
 mod trust;
 mod validate;
+mod work;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -26,6 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -37,50 +40,17 @@ pub use sign::Sign;
 pub use signer::Signer;
 pub use trust::{Identity, Trust};
 pub use validate::Validate;
+pub use work::{Barred, Done, Refused, Work};
 
 use breaker::{Breaker, Doubt};
 use queue::Queue;
 
-use crate::event::{End, Event, Failure, Kind, Ledger, Note, Outcome, Side, Stage, Summary};
-use crate::oci::{Digest, Namespace, Repository};
+use crate::event::{End, Event, Failure, Kind, Ledger, Note, Outcome, Stage, Summary};
 use crate::pace::Pace;
 use crate::plan::{Course, Job, JobId, Plan};
 
 /// How often the reports are given time to bring themselves up to date.
 const TICK: Duration = Duration::from_millis(200);
-
-/// What is done for one job of a plan.
-pub trait Work: Send + Sync + 'static {
-    /// Tries one registry before any job runs: `repositories` are all that the plan wants of it on `side`.
-    /// Gives what is refused; nothing where all may go on.
-    fn preflight(
-        &self,
-        side: Side,
-        repositories: &[&Repository],
-    ) -> impl Future<Output = Vec<(Namespace, Failure)>> + Send;
-
-    /// The repositories in which the source of `job` is looked for, in their order; the last is what the line
-    /// means.
-    fn sources<'a>(&'a self, job: &'a Job) -> Vec<&'a Repository> {
-        vec![&job.source.repository]
-    }
-
-    /// The digest that the source of `job` means now, for jobs that want one destination.
-    fn digest(&self, job: &Job) -> impl Future<Output = Result<Digest, Failure>> + Send;
-
-    /// The outcome of a job that took longer than it may.
-    fn out_of_time(&self, failure: Failure) -> Outcome {
-        Outcome::Failed(failure)
-    }
-
-    /// Does `job`. Must be safe to drop at any point.
-    fn run(
-        &self,
-        job: &Job,
-        pace: &Pace,
-        note: &(dyn Fn(Note) + Send + Sync),
-    ) -> impl Future<Output = Outcome> + Send;
-}
 
 /// The bounds of a run.
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +101,8 @@ pub async fn run<W: Work>(
         consumer,
         settings,
         queue: Queue::default(),
+        trials: FuturesUnordered::new(),
+        doubted: HashSet::new(),
     };
     run.consumer.event(&Event::Began {
         jobs: run.plan.jobs().len(),
@@ -156,11 +128,14 @@ struct Run<'a, W, C> {
     breaker: Breaker,
     consumer: &'a mut C,
     queue: Queue,
+    /// Registries that are tried by themselves while jobs run.
+    trials: FuturesUnordered<BoxFuture<'static, (Doubt, Refused)>>,
+    doubted: HashSet<Doubt>,
 }
 
 /// What a task brings back.
 struct Ran {
-    outcome: Outcome,
+    done: Done,
     elapsed: Duration,
 }
 
@@ -172,7 +147,7 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
         let at_once = self.settings.jobs;
         let refused = preflight::preflight(&*self.work, &self.plan, at_once);
         match unless_stopped(refused, wish, self.consumer).await {
-            Ok(refused) => self.breaker.refuse_all(refused),
+            Ok(refused) => self.breaker.refuse_all(&refused),
             Err(end) => return end,
         }
         let contests = contest::settle(&*self.work, &self.plan, &self.breaker, at_once);
@@ -207,15 +182,10 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
                 let next = self.queue.next().and_then(|id| plan.job(id));
                 let next = next.or_else(|| waiting.find(|job| !self.queue.has(job.id)));
                 let Some(job) = next else { break };
-                if self.ledger.has_ended(job.id) {
+                let Some(barred) = self.begin(job) else {
                     continue;
-                }
-                if let Some(failure) = self.breaker.refusal(job, &self.work.sources(job)) {
-                    self.finish(job.id, &Outcome::NotTried(failure), Duration::ZERO);
-                    continue;
-                }
-                self.consumer.event(&Event::Started { job: job.id });
-                let task = self.task(job.id, tell.clone(), cancelled.clone());
+                };
+                let task = self.task((job.id, barred), tell.clone(), cancelled.clone());
                 running.insert(tasks.spawn(task).id(), job.id);
             }
             if tasks.is_empty() {
@@ -227,6 +197,10 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
                     end = stop;
                     cancel.send_replace(true);
                 }
+                Some((doubt, refused)) = self.trials.next() => {
+                    self.breaker.refuse_all(&[(Some(doubt.side), refused)]);
+                    self.doubted.remove(&doubt);
+                }
                 Some((job, note)) = told.recv() => self.consumer.event(&Event::Noted { job, note }),
                 Some(joined) = tasks.join_next_with_id() => {
                     while let Ok((job, note)) = told.try_recv() {
@@ -236,12 +210,8 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
                         Ok((id, ran)) => (id, ran),
                         Err(error) => (error.id(), Ran::lost()),
                     };
-                    if let Some(job) = running.remove(&id)
-                        && let Some(doubt) = self.finish(job, &ran.outcome, ran.elapsed)
-                        && end == End::Completed
-                    {
-                        // A wish to stop is heard by the loop; what runs goes on meanwhile.
-                        self.try_again(&doubt, wish).await;
+                    if let Some(job) = running.remove(&id) {
+                        self.ran(job, &ran);
                     }
                 }
                 _ = tick.tick() => self.consumer.tick(),
@@ -249,10 +219,37 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
         }
     }
 
+    /// Begins with `job`, unless it has ended or is not worth a try: gives the places that it is not looked
+    /// for in.
+    fn begin(&mut self, job: &Job) -> Option<Barred> {
+        if self.ledger.has_ended(job.id) {
+            return None;
+        }
+        let barred = self.breaker.barred(&self.work.sources(job));
+        let refusal = self.work.untried(job);
+        if let Some(failure) = refusal.or_else(|| self.breaker.refusal(job, &barred)) {
+            self.finish(job.id, &Outcome::NotTried(failure), Duration::ZERO);
+            return None;
+        }
+        self.consumer.event(&Event::Started { job: job.id });
+        Some(barred)
+    }
+
+    /// Takes in how a task ended.
+    fn ran(&mut self, id: JobId, ran: &Ran) {
+        let plan = Arc::clone(&self.plan);
+        if let Some(job) = plan.job(id) {
+            for doubt in self.breaker.heed(job, &ran.done) {
+                self.try_again(doubt);
+            }
+        }
+        self.finish(id, &ran.done.outcome, ran.elapsed);
+    }
+
     /// The task of one job: whatever happens in it, it brings back an outcome.
     fn task(
         &self,
-        id: JobId,
+        (id, barred): (JobId, Barred),
         tell: mpsc::UnboundedSender<Told>,
         mut cancelled: watch::Receiver<bool>,
     ) -> impl Future<Output = Ran> + Send + 'static {
@@ -265,44 +262,48 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
             let Some(job) = plan.job(id) else {
                 return Ran::lost();
             };
-            let doing = AssertUnwindSafe(work.run(job, &pace, &note)).catch_unwind();
-            let outcome = tokio::select! {
+            let doing = AssertUnwindSafe(work.run(job, &barred, &pace, &note)).catch_unwind();
+            let done = tokio::select! {
                 biased;
-                done = doing => done.unwrap_or_else(|_| Ran::lost().outcome),
+                done = doing => done.unwrap_or_else(|_| Ran::lost().done),
                 _ = cancelled.wait_for(|cancelled| *cancelled) => {
-                    Outcome::Failed(interrupted())
+                    Outcome::Failed(interrupted()).into()
                 }
                 limit = out_of_time(began, &pace, timeout) => {
                     let cause = format!("it took longer than {}", humantime::format_duration(limit));
-                    work.out_of_time(Failure::because(Stage::Run, None, Kind::Timeout, &cause))
+                    let failure = Failure::because(Stage::Run, None, Kind::Timeout, &cause);
+                    work.out_of_time(failure).into()
                 }
             };
             let elapsed = began.elapsed();
-            Ran { outcome, elapsed }
+            Ran { done, elapsed }
         })
     }
 
-    /// Tries a credential by itself that was refused again and again.
-    async fn try_again(&mut self, doubt: &Doubt, wish: &mut watch::Receiver<Wish>) {
-        let (work, plan) = (Arc::clone(&self.work), Arc::clone(&self.plan));
-        let tried = async { Ok(preflight::again(&*work, &plan, doubt).await) };
-        let tried = unless_stopped(unless_panicked(tried), wish, self.consumer).await;
-        let refused = tried.unwrap_or_else(|_| Ok(Vec::new()));
-        for (namespace, failure) in refused.unwrap_or_default() {
-            self.breaker.refuse(Some(doubt.side), namespace, failure);
+    /// Tries a registry by itself that refused again and again, while jobs go on: nothing waits for it, and it
+    /// is left when the last job has ended.
+    fn try_again(&mut self, doubt: Doubt) {
+        if !self.doubted.insert(doubt.clone()) {
+            return;
         }
+        let (work, plan) = (Arc::clone(&self.work), Arc::clone(&self.plan));
+        self.trials.push(Box::pin(async move {
+            let trying = async { Ok(preflight::again(&*work, &plan, &doubt).await) };
+            let mut refused = unless_panicked(trying).await.unwrap_or_default();
+            for (_, failure) in &mut refused {
+                if failure.stage == Stage::Preflight {
+                    failure.stage = Stage::Run;
+                }
+            }
+            (doubt, refused)
+        }));
     }
 
-    fn finish(&mut self, job: JobId, outcome: &Outcome, elapsed: Duration) -> Option<Doubt> {
+    fn finish(&mut self, job: JobId, outcome: &Outcome, elapsed: Duration) {
         // A job that ended before has had its event; a second one would break the promise.
         if self.ledger.finish(job, outcome).is_err() {
-            return None;
+            return;
         }
-        let doubt = self.plan.job(job).and_then(|job| {
-            let sources = self.work.sources(job);
-            let source = sources.last().copied().unwrap_or(&job.source.repository);
-            self.breaker.heed(job, source, outcome)
-        });
         self.consumer.event(&Event::Finished {
             job,
             outcome: outcome.clone(),
@@ -311,7 +312,6 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
         for repeated in self.queue.release(job, outcome) {
             self.finish(repeated, &Outcome::Duplicate { of: job }, Duration::ZERO);
         }
-        doubt
     }
 
     /// Ends what was never started.
@@ -331,7 +331,7 @@ impl Ran {
     /// The outcome of a job whose task was lost to a panic.
     fn lost() -> Self {
         Self {
-            outcome: Outcome::Failed(Self::lost_failure()),
+            done: Outcome::Failed(Self::lost_failure()).into(),
             elapsed: Duration::ZERO,
         }
     }

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use tokio::time::sleep;
 
 use super::*;
-use crate::event::{Copied, Tally};
+use crate::event::{Copied, Side, Tally};
 use crate::list;
-use crate::oci::Pinned;
+use crate::oci::{Digest, Pinned, Registry, Repository};
 use crate::plan;
 use crate::plan::Rewrite;
 use crate::report::{Failures, Reporter as _};
@@ -57,6 +57,12 @@ impl From<Close> for Script {
 enum Door {
     Slow(u64),
     Refused(Kind),
+    /// Open before the first job, and not later.
+    Gone(Kind),
+    /// Open before the first job, and without an answer later.
+    Late,
+    /// Refused on one side.
+    NotAs(Side),
     Hang,
     Panic,
 }
@@ -79,6 +85,13 @@ struct Fake {
     /// By source; what has none has a digest of its own.
     answers: HashMap<String, Answer>,
     asked: Mutex<Vec<String>>,
+    /// Registries that were tried by themselves.
+    tried: Mutex<Vec<(Side, Registry)>>,
+    /// Where a source is looked for, where that is not what its line says.
+    places: HashMap<String, Vec<Repository>>,
+    /// The registry that every job fails at which asks it, and how many did.
+    fails_at: Option<Registry>,
+    in_vain: AtomicUsize,
     running: AtomicUsize,
     running_most: AtomicUsize,
 }
@@ -132,10 +145,14 @@ pub(super) fn copied(job: &Job) -> Copied {
 }
 
 impl Work for Fake {
-    async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Vec<(Namespace, Failure)> {
+    async fn preflight(&self, side: Side, repositories: &[&Repository]) -> Refused {
         let registry = repositories[0].registry();
         match self.doors.get(&registry.to_string()) {
-            None => Vec::new(),
+            Some(Door::NotAs(own)) if *own == side => vec![(
+                registry.clone().into(),
+                failure(Stage::Preflight, Kind::Network, None),
+            )],
+            None | Some(Door::Gone(_) | Door::Late | Door::NotAs(_)) => Vec::new(),
             Some(Door::Slow(millis)) => {
                 sleep(Duration::from_millis(*millis)).await;
                 Vec::new()
@@ -149,7 +166,28 @@ impl Work for Fake {
         }
     }
 
-    async fn digest(&self, job: &Job) -> Result<Digest, Failure> {
+    async fn reach(&self, side: Side, repositories: &[&Repository]) -> Refused {
+        let registry = repositories[0].registry();
+        let door = self.doors.get(&registry.to_string());
+        self.tried.lock().unwrap().push((side, registry.clone()));
+        match door {
+            Some(Door::Gone(kind)) => {
+                let failure = failure(Stage::Preflight, *kind, None);
+                vec![(registry.clone().into(), failure)]
+            }
+            Some(Door::Late) => std::future::pending().await,
+            _ => self.preflight(side, repositories).await,
+        }
+    }
+
+    fn sources<'a>(&'a self, job: &'a Job) -> Vec<&'a Repository> {
+        match self.places.get(&job.source.to_string()) {
+            Some(places) => places.iter().collect(),
+            None => vec![&job.source.repository],
+        }
+    }
+
+    async fn digest(&self, job: &Job, _: &Barred) -> Result<Digest, Failure> {
         let source = job.source.to_string();
         self.asked.lock().unwrap().push(source.clone());
         match self.answers.get(&source) {
@@ -160,7 +198,13 @@ impl Work for Fake {
         }
     }
 
-    async fn run(&self, job: &Job, pace: &Pace, note: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
+    async fn run(
+        &self,
+        job: &Job,
+        barred: &Barred,
+        pace: &Pace,
+        note: &(dyn Fn(Note) + Send + Sync),
+    ) -> Done {
         let _running = Running::new(self);
         let script = self.scripts.get(job.id.position()).cloned();
         let script = script.unwrap_or_else(|| Close::Copied.into());
@@ -184,7 +228,7 @@ impl Work for Fake {
                 Step::Yield => tokio::task::yield_now().await,
             }
         }
-        match script.close {
+        let as_written = match script.close {
             Close::Copied => Outcome::Copied(copied(job)),
             Close::UpToDate => Outcome::UpToDate(copied(job)),
             Close::Failed(kind, side) => Outcome::Failed(failure(Stage::Transfer, kind, side)),
@@ -195,7 +239,22 @@ impl Work for Fake {
                 let _guard = PanicsWhenDropped;
                 std::future::pending().await
             }
+        };
+        let mut done = Done::from(as_written.clone());
+        let places = self.sources(job).into_iter().enumerate();
+        for (position, place) in places {
+            done.source = Some(place.clone());
+            if let Some(why) = barred.at(position) {
+                done.outcome = Outcome::Failed(why.clone());
+            } else if self.fails_at.as_ref() == Some(place.registry()) {
+                self.in_vain.fetch_add(1, Ordering::SeqCst);
+                let gone = failure(Stage::Resolve, Kind::Network, Some(Side::Source));
+                done.passed.push((place.clone(), gone));
+            } else {
+                done.outcome = as_written.clone();
+            }
         }
+        done
     }
 }
 
@@ -254,7 +313,7 @@ struct Case {
 }
 
 /// What became of a [`Case`].
-struct Done {
+struct Story {
     plan: Arc<Plan>,
     work: Arc<Fake>,
     events: Vec<Event>,
@@ -331,11 +390,11 @@ impl Case {
         self
     }
 
-    async fn run(self) -> Done {
+    async fn run(self) -> Story {
         self.run_into(None).await
     }
 
-    async fn run_into(self, failed: Option<Failures>) -> Done {
+    async fn run_into(self, failed: Option<Failures>) -> Story {
         let (wish, wishes) = watch::channel(Wish::Go);
         let mut recorder = Recorder {
             events: Vec::new(),
@@ -362,7 +421,7 @@ impl Case {
             ran = run => ran,
             () = stop => unreachable!(),
         };
-        Done {
+        Story {
             plan: self.plan,
             work: self.work,
             events: recorder.events,
@@ -374,7 +433,7 @@ impl Case {
     }
 }
 
-impl Done {
+impl Story {
     /// The one outcome of `job`, and how long it took.
     fn ended(&self, job: usize) -> (&Outcome, Duration) {
         let mut ended = self.events.iter().filter_map(|event| match event {
@@ -553,7 +612,7 @@ impl Done {
     }
 }
 
-impl fmt::Debug for Done {
+impl fmt::Debug for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.events.fmt(f)
     }
@@ -988,64 +1047,175 @@ async fn a_registry_that_is_gone_ends_its_remaining_lines() {
         (Side::Destination, "s.io", "gone.io"),
     ] {
         let list = lines(from, 12, to) + &lines("other.io", 2, "else.io");
-        let mut case = Case::all(&list, Close::Failed(Kind::Network, Some(side)));
+        let mut case = Case::all(&list, Close::Failed(Kind::Network, Some(side)))
+            .door("gone.io", Door::Gone(Kind::Network));
         Arc::get_mut(&mut case.work).unwrap().scripts.truncate(12);
         let done = case.jobs(1).run().await;
-        let expected = [["failed"; 8].as_slice(), &["not-tried"; 4], &["copied"; 2]];
+        // One more is under way while the registry is tried.
+        let expected = [["failed"; 9].as_slice(), &["not-tried"; 3], &["copied"; 2]];
         assert_eq!(done.words(), expected.concat());
         let failure = done.failure(11);
-        assert_eq!((failure.kind, failure.side), (Kind::Network, Some(side)));
         assert_eq!(
-            failure.causes[..],
-            ["8 images in a row could not reach `gone.io`", "as planned"]
+            (failure.stage, failure.kind, failure.side),
+            (Stage::Run, Kind::Network, Some(side))
         );
         assert_eq!(done.code(), 4);
     }
 }
 
+/// A list that begins with a project in trouble, and is fed back, must not begin there for ever.
 #[tokio::test(start_paused = true)]
-async fn one_outage_of_all_that_runs_is_not_enough() {
-    let close = Close::Failed(Kind::Network, Some(Side::Destination));
-    let mut scripts = vec![steps(&[Step::Work(1000)], close); 16];
-    scripts.push(Close::Copied.into());
-    let list = lines("s.io", 17, "d.io");
-    let done = Case::new(&list, scripts.clone()).jobs(9).run().await;
-    assert_eq!((done.summary.failed, done.summary.copied), (16, 1));
-    let done = Case::new(&list, scripts).jobs(1).run().await;
-    assert_eq!((done.summary.failed, done.summary.not_tried), (8, 9));
+async fn a_registry_that_answers_when_it_is_tried_goes_on_for_a_while() {
+    let close = Close::Failed(Kind::Network, Some(Side::Source));
+    let mut case = Case::all(&lines("s.io", 100, "d.io"), close).jobs(1);
+    Arc::get_mut(&mut case.work).unwrap().scripts.truncate(40);
+    let done = case.run().await;
+    assert_eq!((done.summary.failed, done.summary.copied), (40, 60));
+    // After 8, 16 and 32 in a row.
+    assert_eq!(done.work.tried.lock().unwrap().len(), 3);
+
+    let done = Case::all(&lines("s.io", 2000, "d.io"), close).run().await;
+    assert_eq!(done.summary.not_tried, 2000 - done.summary.failed);
+    assert!((64..70).contains(&done.summary.failed), "{done:?}");
+    let causes = &done.failure(1999).causes;
+    assert_eq!(
+        causes[0],
+        "64 images in a row got no usable answer from `s.io`"
+    );
+}
+
+/// Nobody waits for a registry that is tried by itself, and it is not tried for ever.
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_is_tried_holds_nobody_up() {
+    let close = Close::Failed(Kind::Unauthorized, Some(Side::Destination));
+    let scripts = vec![steps(&[Step::Work(10)], close); 2000];
+    let case = Case::new(&lines("s.io", 2000, "d.io"), scripts.clone());
+    let done = case.jobs(8).run().await;
+    assert_eq!(done.summary.failed, 2000);
+    let tried = done.work.tried.lock().unwrap().len();
+    assert!((30..60).contains(&tried), "{tried}");
+
+    let mut case = Case::new(&lines("s.io", 2000, "d.io"), scripts).jobs(8);
+    case = case.door("d.io", Door::Late);
+    let done = case.run().await;
+    assert_eq!(done.summary.failed, 2000);
+    assert!(is_about(done.took, 2500), "{:?}", done.took);
+    done.has_its_events_in_order();
+    done.ends_every_line_once();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_answers_is_not_gone() {
-    for kind in [Kind::NotFound, Kind::Unauthorized, Kind::RateLimited] {
-        let close = Close::Failed(kind, Some(Side::Source));
-        let done = Case::all(&lines("s.io", 40, "d.io"), close).run().await;
-        assert_eq!(done.summary.failed, 40);
-    }
-    // Neither is one of which nothing is said.
-    for kind in [Kind::Network, Kind::Timeout] {
-        let close = Close::Failed(kind, None);
-        let done = Case::all(&lines("s.io", 40, "d.io"), close).run().await;
-        assert_eq!(done.summary.failed, 40);
-    }
+async fn a_credential_that_came_to_its_end_ends_what_is_left() {
+    let denied = Close::Failed(Kind::Unauthorized, Some(Side::Destination));
+    let scripts = vec![steps(&[Step::Work(10)], denied); 100];
+    let case = Case::new(&lines("s.io", 100, "d.io"), scripts).jobs(8);
+    let case = case.door("d.io", Door::Gone(Kind::Unauthorized));
+    let done = case.run().await;
+    assert!(done.summary.failed <= 16, "{done:?}");
+    assert_eq!(done.summary.not_tried, 100 - done.summary.failed);
+    assert_eq!(done.failure(99).side, Some(Side::Destination));
+    assert_eq!(done.code(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_between_lets_the_count_begin_again() {
-    let gone = Close::Failed(Kind::Network, Some(Side::Source));
-    for between in [
-        Close::Copied,
-        Close::UpToDate,
-        Close::Failed(Kind::NotFound, Some(Side::Source)),
+async fn a_signal_while_a_registry_is_tried_ends_the_run() {
+    let denied = Close::Failed(Kind::Unauthorized, Some(Side::Destination));
+    let scripts = vec![steps(&[Step::Work(10)], denied); 100];
+    let case = Case::new(&lines("s.io", 100, "d.io"), scripts).jobs(2);
+    let case = case.door("d.io", Door::Late);
+    let done = case.stop(Stop::At(105, End::Interrupted)).run().await;
+    done.has_its_events_in_order();
+    done.ends_every_line_once();
+    assert!(is_about(done.took, 105), "{:?}", done.took);
+    assert_eq!(done.code(), 130);
+}
+
+/// Each has waited for as long as it was asked to; 2,000 of them would be days.
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_throttles_everything_ends_its_remaining_lines() {
+    let close = Close::Failed(Kind::RateLimited, Some(Side::Source));
+    let list = lines("s.io", 40, "d.io") + &lines("d.io", 1, "s.io");
+    let mut case = Case::all(&list, close).jobs(1);
+    Arc::get_mut(&mut case.work).unwrap().scripts.truncate(40);
+    let done = case.run().await;
+    // Pushes are limited by themselves.
+    assert_eq!(
+        done.words()[7..],
+        [["failed"].as_slice(), &["not-tried"; 32], &["copied"]].concat()
+    );
+    let failure = done.failure(39);
+    assert_eq!(
+        (failure.kind, failure.causes[0].as_str()),
+        (
+            Kind::RateLimited,
+            "8 images in a row were throttled by `s.io`"
+        )
+    );
+    assert_eq!(done.code(), 4);
+}
+
+/// What cannot be reached as a source, for want of trust say, may be a destination.
+#[tokio::test(start_paused = true)]
+async fn lines_that_were_not_tried_end_no_others() {
+    let list = lines("bad.io", 20, "d.io") + &lines("s.io", 1, "bad.io");
+    let case = Case::new(&list, Vec::new()).jobs(1);
+    let done = case.door("bad.io", Door::NotAs(Side::Source)).run().await;
+    assert_eq!(done.words()[19..], ["not-tried", "copied"]);
+}
+
+/// Large images are no registry that is gone.
+#[tokio::test(start_paused = true)]
+async fn images_that_stay_and_take_too_long_end_no_others() {
+    let copies = lines("s.io", 40, "d.io");
+    let list: Vec<String> = (0..40).map(|n| format!("s.io/a/x{n}:1")).collect();
+    let parsed = list::parse("images.txt", list.join("\n").as_bytes()).unwrap();
+    let mut case = Case::all(&copies, Close::Hang).jobs(1);
+    let (plan, wrong) = plan::plan_in_place(parsed.entries, &plan::Stay::default());
+    assert!(wrong.is_empty());
+    case.plan = Arc::new(plan);
+    let done = case.timeout(Duration::from_secs(1)).run().await;
+    assert_eq!(done.summary.failed, 40);
+    assert!(done.work.tried.lock().unwrap().is_empty());
+}
+
+/// A mirror that is gone is left, and what it stands in front of goes on.
+#[tokio::test(start_paused = true)]
+async fn a_place_that_is_gone_is_not_asked_any_more() {
+    let list = lines("s.io", 40, "d.io");
+    let mirror = |path: &str| Repository::new("m.io".parse().unwrap(), path).unwrap();
+    let places = |case: &mut Case| {
+        let work = Arc::get_mut(&mut case.work).unwrap();
+        for job in case.plan.jobs() {
+            let here = vec![
+                mirror(job.source.repository.path()),
+                job.source.repository.clone(),
+            ];
+            work.places.insert(job.source.to_string(), here);
+        }
+        work.fails_at = Some("m.io".parse().unwrap());
+    };
+    for (door, asked) in [
+        (Some(Door::Refused(Kind::Network)), 0),
+        (Some(Door::Gone(Kind::Network)), 9),
+        (None, 40),
     ] {
-        let mut closes = vec![gone; 7];
-        closes.push(between);
-        closes.extend([gone; 7]);
-        let scripts = closes.into_iter().map(Script::from).collect();
-        let case = Case::new(&lines("s.io", 15, "d.io"), scripts);
-        let done = case.jobs(1).run().await;
-        assert_eq!(done.summary.not_tried, 0, "{between:?}");
+        let mut case = Case::all(&list, Close::Copied).jobs(1);
+        places(&mut case);
+        if let Some(door) = door {
+            case = case.door("m.io", door);
+        }
+        let done = case.run().await;
+        assert_eq!(done.summary.copied, 40);
+        let in_vain = done.work.in_vain.load(Ordering::SeqCst);
+        assert_eq!(in_vain, asked, "{door:?}");
     }
+    // Where the mirror does not have it, and the registry is gone, that is the reason.
+    let mut case = Case::all(&list, Close::Copied).jobs(1);
+    places(&mut case);
+    let done = case.door("s.io", Door::Refused(Kind::Network)).run().await;
+    assert_eq!(done.summary.failed + done.summary.not_tried, 40);
+    assert_eq!(done.failure(0).kind, Kind::Network);
+    assert_eq!(done.code(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -1219,13 +1389,15 @@ fn a_reason_keeps_its_innermost_cause() {
         ..failure(Stage::Transfer, Kind::Network, Some(Side::Source))
     };
     let mut breaker = Breaker::new(1);
-    for _ in 0..8 {
+    for _ in 0..64 {
         let source = &plan.jobs()[0].source.repository;
-        assert_eq!(breaker.refusal(&plan.jobs()[0], &[source]), None);
-        breaker.heed(&plan.jobs()[0], source, &Outcome::Failed(deep.clone()));
+        let barred = breaker.barred(&[source]);
+        assert_eq!(breaker.refusal(&plan.jobs()[0], &barred), None);
+        breaker.heed(&plan.jobs()[0], &Outcome::Failed(deep.clone()).into());
     }
     let source = &plan.jobs()[0].source.repository;
-    let reason = breaker.refusal(&plan.jobs()[0], &[source]).unwrap();
+    let barred = breaker.barred(&[source]);
+    let reason = breaker.refusal(&plan.jobs()[0], &barred).unwrap();
     assert_eq!(reason.causes.len(), crate::event::CAUSES_MAX);
     assert_eq!(reason.causes.last(), deep.causes.last());
 }

@@ -16,6 +16,7 @@ use super::error::{Error, ErrorKind, Mismatch, is_head_refusal};
 use super::host::Heads;
 use super::place::shown;
 use super::settings::{Retry, Settings};
+use super::tls::Tls;
 use super::transport::Transport;
 
 /// A client of all registries of a run. Cloning is cheap and shares everything.
@@ -102,6 +103,14 @@ impl Client {
     pub fn credential(&self, repository: &Repository, access: Access) -> Option<&Namespace> {
         let party = self.transport.settings.party(self.side(access));
         party.credentials.namespace(repository)
+    }
+
+    /// Whether the registry of `repository` has to prove who it is.
+    pub fn tls(&self, repository: &Repository, access: Access) -> Tls {
+        self.transport
+            .settings
+            .party(self.side(access))
+            .tls_of(repository)
     }
 
     /// Whether the registry of `repository` answers, and takes the credential that the repository is asked

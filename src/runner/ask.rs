@@ -2,31 +2,35 @@
 
 use std::collections::HashMap;
 
-use crate::event::{Failure, Kind, Side, Stage};
+use crate::event::{Detail, Failure, Kind, Side, Stage};
 use crate::oci::{Digest, Manifest, Namespace, Reference, Repository};
-use crate::registry::{Access, Client};
+use crate::registry::{Access, Client, Tls};
 use crate::transfer::blamed;
 
-/// Tries a registry before any job: whether it answers, and takes each of the credentials that
-/// `repositories`, all of them at that registry, are asked for with.
+use super::work::Refused;
+
+/// Tries a registry: whether it answers, and takes each of the credentials that `repositories`, all of them
+/// at that registry, are asked for with.
 pub(super) async fn reach(
     client: &Client,
     access: Access,
     repositories: &[&Repository],
-) -> Vec<(Namespace, Failure)> {
-    let mut by_credential: HashMap<Option<&Namespace>, Vec<&Repository>> = HashMap::new();
+) -> Refused {
+    // By trust too, for it may be another one for a part of a registry.
+    let mut groups: HashMap<(Option<&Namespace>, Tls), Vec<&Repository>> = HashMap::new();
     for repository in repositories {
-        let namespace = client.credential(repository, access);
-        by_credential.entry(namespace).or_default().push(repository);
+        let credential = client.credential(repository, access);
+        let way = (credential, client.tls(repository, access));
+        groups.entry(way).or_default().push(repository);
     }
-    let mut refused = Vec::new();
-    for group in by_credential.into_values() {
+    let mut refused = Refused::new();
+    for group in groups.into_values() {
         let Some(first) = group.first() else { continue };
         let Err(error) = client.reach(first, access).await else {
             continue;
         };
         let failure = blamed(Stage::Preflight, None, &error);
-        if failure.kind == Kind::Unauthorized {
+        if failure.kind == Kind::Unauthorized || failure.detail == Detail::Certificate {
             let of_group =
                 |repository: &&Repository| (Namespace::from(*repository), failure.clone());
             refused.extend(group.iter().map(of_group));

@@ -4,39 +4,41 @@ use std::collections::HashMap;
 use std::iter;
 
 use crate::event::{Detail, Failure, Kind, Outcome, Side, Stage};
-use crate::oci::{Namespace, Registry, Repository};
+use crate::oci::{Namespace, Namespaced, Registry, Repository};
 use crate::plan::Job;
 
-/// Failures in a row, without any success, after which a registry counts as gone; never fewer, so
+use super::work::{Barred, Done};
+
+/// Failures in a row, without any success, after which a registry is tried by itself; never fewer, so
 /// that a few bad images at the head of a list do not end it.
 const FAILURES_MIN: usize = 8;
+/// How many times as many end it though it answers when it is tried: a registry may be in trouble with
+/// everything that it has, or with one project that a list happens to begin with.
+const FAILURES_OF_ONE_THAT_ANSWERS: usize = 8;
 /// Refusals in a row after which the credential is tried again by itself.
 const REFUSALS_BEFORE_DOUBT: usize = 3;
+/// The same after trials that found it good: twice as many each time, up to this. Whoever may not write to
+/// 2,000 repositories is asked some 40 times, and not 600.
+const REFUSALS_BEFORE_DOUBT_MAX: usize = 48;
 /// Images in a row for which a project had no room. Each was sent in full before it was refused.
 const FULL_MAX: usize = 3;
 
-/// What fails in a row.
+/// What fails in a row. By side, for each has credentials, trust and limits of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Row {
     /// The registry cannot be reached.
-    Unreachable(Registry),
-    /// It does not allow what is asked on this side.
-    Unauthorized(Side, Registry),
+    Unreachable(Side, Registry),
+    /// It throttles, for all the patience of a request.
+    Throttled(Side, Registry),
+    /// It, or a project of it, does not allow what is asked.
+    Unauthorized(Side, Namespace),
     /// A project of it has no room.
-    Full(Namespace),
+    Full(Side, Namespace),
 }
 
-/// What is not worth another try.
-#[derive(Debug)]
-struct Refusal {
-    /// On which side; `None` for both.
-    side: Option<Side>,
-    namespace: Namespace,
-    failure: Failure,
-}
-
-/// A registry whose credentials may have come to their end on one side: they are to be tried by themselves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A registry that may be gone, or does not take its credentials any more, on one side: it is to be tried by
+/// itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Doubt {
     pub(super) side: Side,
     pub(super) registry: Registry,
@@ -46,8 +48,12 @@ pub(super) struct Doubt {
 #[derive(Debug)]
 pub(super) struct Breaker {
     limit: usize,
-    refused: Vec<Refusal>,
+    /// Why what is in a namespace is not worth another try, on each side.
+    source: Namespaced<Failure>,
+    destination: Namespaced<Failure>,
     rows: HashMap<Row, usize>,
+    /// How many refusals raise a doubt, where that is not [`REFUSALS_BEFORE_DOUBT`] any more.
+    patience: HashMap<Doubt, usize>,
 }
 
 impl Breaker {
@@ -55,41 +61,50 @@ impl Breaker {
     pub(super) fn new(jobs: usize) -> Self {
         Self {
             limit: FAILURES_MIN.max(2 * jobs),
-            refused: Vec::new(),
+            source: Namespaced::default(),
+            destination: Namespaced::default(),
             rows: HashMap::new(),
+            patience: HashMap::new(),
         }
     }
 
-    /// What is in `namespace` is refused, on `side` or on both.
-    pub(super) fn refuse(&mut self, side: Option<Side>, namespace: Namespace, failure: Failure) {
-        self.refused.push(Refusal {
-            side,
-            namespace,
-            failure,
-        });
+    /// What is in `namespace` is refused, on `side` or on both. The first reason stays.
+    pub(super) fn refuse(&mut self, side: Option<Side>, namespace: &Namespace, failure: &Failure) {
+        for (own, refused) in [
+            (Side::Source, &mut self.source),
+            (Side::Destination, &mut self.destination),
+        ] {
+            if side.is_none_or(|side| side == own) && refused.at(namespace).is_none() {
+                refused.insert(namespace.clone(), failure.clone());
+            }
+        }
     }
 
     /// Why `repository` is not worth a try on `side`.
     fn refusal_of(&self, side: Side, repository: &Repository) -> Option<Failure> {
-        let refusal = self.refused.iter().find(|refusal| {
-            refusal.side.is_none_or(|own| own == side) && refusal.namespace.covers(repository)
-        })?;
-        let mut failure = refusal.failure.clone();
+        let refused = match side {
+            Side::Source => &self.source,
+            Side::Destination => &self.destination,
+        };
+        let mut failure = refused.get(repository)?.clone();
         failure.side = Some(side);
         Some(failure)
     }
 
-    /// Why `job`, whose source is looked for in `places`, is not worth a try: none of them is, or its
-    /// destination is not.
-    pub(super) fn refusal(&self, job: &Job, places: &[&Repository]) -> Option<Failure> {
+    /// Which of the `places` of a source are not worth a try, and why.
+    pub(super) fn barred(&self, places: &[&Repository]) -> Barred {
         let refused = places
             .iter()
             .map(|place| self.refusal_of(Side::Source, place));
-        // The last place is what the line names; it says most.
-        let source = refused.collect::<Option<Vec<Failure>>>();
-        let source = source.and_then(|mut failures| failures.pop());
-        let refusal =
-            source.or_else(|| self.refusal_of(Side::Destination, &job.destination.repository));
+        Barred::new(refused.collect())
+    }
+
+    /// Why `job` is not worth a try, whose source is `barred` at some of its places: at all of them, or its
+    /// destination is refused.
+    pub(super) fn refusal(&self, job: &Job, barred: &Barred) -> Option<Failure> {
+        let everywhere = barred.everywhere().cloned();
+        let destination = &job.destination.repository;
+        let refusal = everywhere.or_else(|| self.refusal_of(Side::Destination, destination));
         refusal.map(|mut failure| {
             // Where an image stays there are no two sides.
             failure.side = failure.side.filter(|_| !job.is_in_place());
@@ -97,64 +112,94 @@ impl Breaker {
         })
     }
 
-    /// Takes in how `job` ended, whose source was looked for last in `source`. Gives the registry whose
-    /// credentials are to be tried by themselves: one registry answers for one repository otherwise than for another, so that
-    /// refusals alone end nothing.
-    pub(super) fn heed(
-        &mut self,
-        job: &Job,
-        source: &Repository,
-        outcome: &Outcome,
-    ) -> Option<Doubt> {
+    /// Takes in how `job` ended. Gives registries that are to be tried by themselves: one answers for one
+    /// repository otherwise than for another, so that failures of images alone end little.
+    pub(super) fn heed(&mut self, job: &Job, done: &Done) -> Vec<Doubt> {
         let destination = &job.destination.repository;
-        let Some(failure) = outcome.failure() else {
-            for (side, repository) in [(Side::Source, source), (Side::Destination, destination)] {
-                self.went_well(side, repository);
+        let mut doubts = Vec::new();
+        for (place, failure) in &done.passed {
+            doubts.extend(self.failed(Side::Source, place, failure));
+        }
+        let source = done.source.as_ref().unwrap_or(&job.source.repository);
+        match &done.outcome {
+            // Nobody was asked.
+            Outcome::NotTried(_) | Outcome::Duplicate { .. } => {}
+            Outcome::Failed(failure)
+            | Outcome::Rejected(failure, _)
+            | Outcome::Undetermined(failure, _) => match failure.side {
+                // Its own end, and no answer: out of time, interrupted, or told by this breaker before.
+                _ if matches!(failure.stage, Stage::Run | Stage::Preflight) => {}
+                Some(Side::Source) => doubts.extend(self.failed(Side::Source, source, failure)),
+                None if !job.is_in_place() => {}
+                Some(Side::Destination) | None => {
+                    doubts.extend(self.failed(Side::Destination, destination, failure));
+                }
+            },
+            Outcome::Copied(_)
+            | Outcome::UpToDate(_)
+            | Outcome::Kept(_)
+            | Outcome::Signed(_)
+            | Outcome::AlreadySigned(_)
+            | Outcome::Accepted(_) => {
+                self.went_well(Side::Source, source);
+                self.went_well(Side::Destination, destination);
+                // What was there already needed no room.
+                if matches!(done.outcome, Outcome::Copied(_) | Outcome::Signed(_)) {
+                    let project = Namespace::project(destination);
+                    self.rows.remove(&Row::Full(Side::Destination, project));
+                }
             }
-            return None;
-        };
-        let (side, repository) = match failure.side {
-            Some(Side::Source) => (Side::Source, source),
-            Some(Side::Destination) => (Side::Destination, destination),
-            None if job.is_in_place() => (Side::Destination, destination),
-            None => return None,
-        };
+        }
+        doubts
+    }
+
+    /// Takes in a failure at `repository`.
+    fn failed(&mut self, side: Side, repository: &Repository, failure: &Failure) -> Option<Doubt> {
         let registry = repository.registry().clone();
-        let unreachable = Row::Unreachable(registry.clone());
-        if !matches!(failure.kind, Kind::Network | Kind::Timeout) {
+        let unreachable = Row::Unreachable(side, registry.clone());
+        let throttled = Row::Throttled(side, registry.clone());
+        let is_silence = matches!(failure.kind, Kind::Network | Kind::Timeout);
+        if !is_silence {
             self.rows.remove(&unreachable);
+            if failure.kind != Kind::RateLimited {
+                self.rows.remove(&throttled);
+            }
         }
         match failure.kind {
             Kind::Network | Kind::Timeout => {
-                if let Some(count) = self.count(unreachable, self.limit) {
-                    let cause = format!("{count} images in a row could not reach `{registry}`");
-                    self.give_up(None, registry.into(), failure, cause);
+                let count = self.count(unreachable, self.limit)?;
+                if count >= FAILURES_OF_ONE_THAT_ANSWERS * self.limit {
+                    let cause =
+                        format!("{count} images in a row got no usable answer from `{registry}`");
+                    self.give_up(side, &registry.into(), failure, cause);
+                    return None;
                 }
-                None
+                let is_due =
+                    count.is_multiple_of(self.limit) && (count / self.limit).is_power_of_two();
+                is_due.then_some(Doubt { side, registry })
             }
             Kind::RateLimited => {
-                // One that only throttles may be better soon; this one says itself that it will not.
                 if let Some(again) = failure.again {
+                    // It says itself that it will not be better soon.
                     let again = humantime::format_rfc3339_seconds(again);
                     let cause = format!("`{registry}` throttles until {again}");
-                    self.give_up(None, registry.into(), failure, cause);
+                    self.give_up(side, &registry.into(), failure, cause);
+                } else if let Some(count) = self.count(throttled, self.limit) {
+                    // Each has waited for as long as it was asked to, several times.
+                    let cause = format!("{count} images in a row were throttled by `{registry}`");
+                    self.give_up(side, &registry.into(), failure, cause);
                 }
                 None
             }
             Kind::Refused if failure.detail == Detail::Quota => {
                 let project = Namespace::project(repository);
-                if let Some(count) = self.count(Row::Full(project.clone()), FULL_MAX) {
+                if let Some(count) = self.count(Row::Full(side, project.clone()), FULL_MAX) {
                     let cause = format!("{count} images in a row had no room in `{project}`");
-                    self.give_up(Some(side), project, failure, cause);
+                    self.give_up(side, &project, failure, cause);
                 }
                 None
             }
-            Kind::Unauthorized => {
-                let row = Row::Unauthorized(side, registry.clone());
-                self.count(row.clone(), REFUSALS_BEFORE_DOUBT)?;
-                self.rows.remove(&row);
-                Some(Doubt { side, registry })
-            }
+            Kind::Unauthorized => self.denied(side, repository),
             Kind::NotFound
             | Kind::Integrity
             | Kind::Conflict
@@ -166,14 +211,37 @@ impl Breaker {
         }
     }
 
+    /// Takes in that `repository` may not be used. Counts by project too: where projects have credentials of
+    /// their own, what goes well in one says nothing of another.
+    fn denied(&mut self, side: Side, repository: &Repository) -> Option<Doubt> {
+        let registry = repository.registry().clone();
+        let doubt = Doubt { side, registry };
+        let patience = self.patience.get(&doubt).copied();
+        let patience = patience.unwrap_or(REFUSALS_BEFORE_DOUBT);
+        let rows = rows_of_rights(side, repository);
+        // Both are counted, whatever comes of the first.
+        let counts = rows.clone().map(|row| self.count(row, patience));
+        if counts == [None, None] {
+            return None;
+        }
+        for row in &rows {
+            self.rows.remove(row);
+        }
+        let more = (2 * patience).min(REFUSALS_BEFORE_DOUBT_MAX);
+        self.patience.insert(doubt.clone(), more);
+        Some(doubt)
+    }
+
     fn went_well(&mut self, side: Side, repository: &Repository) {
         let registry = repository.registry();
         for row in [
-            Row::Unreachable(registry.clone()),
-            Row::Unauthorized(side, registry.clone()),
-            Row::Full(Namespace::project(repository)),
-        ] {
-            self.rows.remove(&row);
+            Row::Unreachable(side, registry.clone()),
+            Row::Throttled(side, registry.clone()),
+        ]
+        .iter()
+        .chain(&rows_of_rights(side, repository))
+        {
+            self.rows.remove(row);
         }
     }
 
@@ -184,17 +252,7 @@ impl Breaker {
         (*count >= limit).then_some(*count)
     }
 
-    fn give_up(
-        &mut self,
-        side: Option<Side>,
-        namespace: Namespace,
-        failure: &Failure,
-        cause: String,
-    ) {
-        let is_known = |own: &Refusal| own.side == side && own.namespace == namespace;
-        if self.refused.iter().any(is_known) {
-            return;
-        }
+    fn give_up(&mut self, side: Side, namespace: &Namespace, failure: &Failure, cause: String) {
         let causes = iter::once(cause).chain(failure.causes.iter().cloned());
         // What a validation could not ask is undetermined, before an image as in the middle of it.
         let stage = match failure.stage {
@@ -211,8 +269,16 @@ impl Breaker {
             again: failure.again,
             ..Failure::chain(stage, failure.side, failure.kind, causes)
         };
-        self.refuse(side, namespace, gone);
+        self.refuse(Some(side), namespace, &gone);
     }
+}
+
+/// Where it is counted that `repository` may not be used.
+fn rows_of_rights(side: Side, repository: &Repository) -> [Row; 2] {
+    [
+        Row::Unauthorized(side, repository.registry().clone().into()),
+        Row::Unauthorized(side, Namespace::project(repository)),
+    ]
 }
 
 #[cfg(test)]

@@ -35,13 +35,17 @@ fn after(breaker: &mut Breaker, plan: &Plan, ended: &[Option<Failure>]) -> Vec<D
             Some(failure) => Outcome::Failed(failure.clone()),
             None => Outcome::Copied(copied(job)),
         };
-        breaker.heed(job, &job.source.repository, &outcome)
+        breaker.heed(job, &outcome.into())
     };
-    plan.jobs().iter().zip(ended).filter_map(heed).collect()
+    plan.jobs().iter().zip(ended).flat_map(heed).collect()
+}
+
+fn refusal(breaker: &Breaker, job: &Job) -> Option<Failure> {
+    breaker.refusal(job, &breaker.barred(&[&job.source.repository]))
 }
 
 fn is_refused(breaker: &Breaker, job: &Job) -> bool {
-    breaker.refusal(job, &[&job.source.repository]).is_some()
+    refusal(breaker, job).is_some()
 }
 
 #[test]
@@ -63,9 +67,7 @@ fn a_project_without_room_ends_its_own_lines_alone() {
     after(&mut breaker, &plan, &[full]);
     assert!(is_refused(&breaker, &plan.jobs()[3]));
     assert!(!is_refused(&breaker, &plan.jobs()[4]));
-    let why = breaker
-        .refusal(&plan.jobs()[3], &[&plan.jobs()[3].source.repository])
-        .unwrap();
+    let why = refusal(&breaker, &plan.jobs()[3]).unwrap();
     assert_eq!((why.kind, why.detail), (Kind::Refused, Detail::Quota));
     assert_eq!(
         why.causes[0],
@@ -112,9 +114,7 @@ fn a_registry_that_names_a_time_is_left_until_then() {
     };
     let mut breaker = Breaker::new(8);
     after(&mut breaker, &plan, &[Some(throttled)]);
-    let why = breaker
-        .refusal(&plan.jobs()[2], &[&plan.jobs()[2].source.repository])
-        .unwrap();
+    let why = refusal(&breaker, &plan.jobs()[2]).unwrap();
     assert_eq!((why.kind, why.again), (Kind::RateLimited, Some(again)));
     assert_eq!(why.side, Some(Side::Source));
     assert_eq!(why.causes[0], "`s.io` throttles until 1970-01-02T00:00:00Z");
@@ -127,9 +127,9 @@ fn what_stays_where_it_is_has_no_side() {
     let job = &plan.jobs()[0];
     let mut breaker = Breaker::new(8);
     let why = failure(Stage::Preflight, Kind::Network, None);
-    breaker.refuse(None, "s.io".parse().unwrap(), why);
-    let why = breaker.refusal(job, &[&job.source.repository]).unwrap();
-    assert_eq!(why.side, None);
+    let registry: Namespace = "s.io".parse().unwrap();
+    breaker.refuse(None, &registry, &why);
+    assert_eq!(refusal(&breaker, job).unwrap().side, None);
 }
 
 #[test]
@@ -141,16 +141,68 @@ fn a_line_is_tried_as_long_as_one_of_its_places_is_worth_it() {
     let mut breaker = Breaker::new(1);
     let gone = failure(Stage::Preflight, Kind::Network, None);
     let registry: Registry = "m.io".parse().unwrap();
-    breaker.refuse(Some(Side::Source), registry.into(), gone.clone());
-    assert_eq!(breaker.refusal(job, &[&mirror, &named]), None);
-    assert!(breaker.refusal(job, &[&mirror]).is_some());
-    let registry: Registry = "s.io".parse().unwrap();
-    breaker.refuse(
-        Some(Side::Destination),
-        registry.clone().into(),
-        gone.clone(),
+    breaker.refuse(Some(Side::Source), &registry.into(), &gone);
+    assert_eq!(
+        breaker.refusal(job, &breaker.barred(&[&mirror, &named])),
+        None
     );
-    assert_eq!(breaker.refusal(job, &[&mirror, &named]), None);
-    breaker.refuse(Some(Side::Source), registry.into(), gone);
-    assert!(breaker.refusal(job, &[&mirror, &named]).is_some());
+    assert!(breaker.refusal(job, &breaker.barred(&[&mirror])).is_some());
+    let registry: Registry = "s.io".parse().unwrap();
+    let namespace = Namespace::from(registry);
+    breaker.refuse(Some(Side::Destination), &namespace, &gone);
+    assert_eq!(
+        breaker.refusal(job, &breaker.barred(&[&mirror, &named])),
+        None
+    );
+    breaker.refuse(Some(Side::Source), &namespace, &gone);
+    assert!(
+        breaker
+            .refusal(job, &breaker.barred(&[&mirror, &named]))
+            .is_some()
+    );
+}
+
+/// What was there already says nothing of room, and lists are mixed.
+#[test]
+fn what_needs_no_room_lets_no_count_begin_again() {
+    let plan = plan_of_many(4);
+    let full = Outcome::Failed(refused(Kind::Refused, Detail::Quota));
+    let mut breaker = Breaker::new(1);
+    for job in &plan.jobs()[..3] {
+        breaker.heed(job, &full.clone().into());
+        breaker.heed(job, &Outcome::UpToDate(copied(job)).into());
+    }
+    assert!(is_refused(&breaker, &plan.jobs()[3]));
+}
+
+/// One of two credentials has come to its end, and the lines of both take turns.
+#[test]
+fn what_goes_well_in_one_project_says_nothing_of_another() {
+    let names: Vec<String> = (0..6)
+        .map(|n| format!("s.io/{}/x{n}:1", ["good", "bad"][n % 2]))
+        .collect();
+    let plan = plan_of(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let denied = Some(refused(Kind::Unauthorized, Detail::Credential));
+    let mut breaker = Breaker::new(1);
+    let ended: Vec<_> = (0..6)
+        .map(|n| denied.clone().filter(|_| n % 2 == 1))
+        .collect();
+    assert_eq!(after(&mut breaker, &plan, &ended).len(), 1);
+}
+
+/// A limit of pulls is none of pushes, nor a source that is not trusted a destination that is not.
+#[test]
+fn sides_are_counted_by_themselves() {
+    let text = b"s.io/a/x:1 d.io/a/x 1\nd.io/a/x:1 s.io/b/x 1\n";
+    let parsed = list::parse("images.txt", text.as_slice()).unwrap();
+    let plan = plan::plan(parsed.entries, &Rewrite::default()).unwrap();
+    let again = std::time::UNIX_EPOCH + Duration::from_hours(24);
+    let throttled = Failure {
+        again: Some(again),
+        ..failure(Stage::Resolve, Kind::RateLimited, Some(Side::Source))
+    };
+    let mut breaker = Breaker::new(1);
+    after(&mut breaker, &plan, &[Some(throttled)]);
+    assert!(is_refused(&breaker, &plan.jobs()[0]));
+    assert!(!is_refused(&breaker, &plan.jobs()[1]));
 }

@@ -10,7 +10,8 @@ use crate::oci::Digest;
 use crate::plan::{Job, JobId, Plan};
 
 use super::breaker::Breaker;
-use super::{Work, unless_panicked};
+use super::unless_panicked;
+use super::work::Work;
 
 /// What was decided about contested jobs.
 #[derive(Debug, Default)]
@@ -37,9 +38,11 @@ pub(super) async fn settle<W: Work>(
             let jobs: Vec<&Job> = group.iter().filter_map(|id| plan.job(*id)).collect();
             let mut asked = Vec::with_capacity(jobs.len());
             for job in jobs {
-                let answer = match breaker.refusal(job, &work.sources(job)) {
+                let barred = breaker.barred(&work.sources(job));
+                let untried = work.untried(job);
+                let answer = match untried.or_else(|| breaker.refusal(job, &barred)) {
                     Some(refusal) => Err(Outcome::NotTried(refusal)),
-                    None => unless_panicked(work.digest(job))
+                    None => unless_panicked(work.digest(job, &barred))
                         .await
                         .map_err(Outcome::Failed),
                 };

@@ -1,25 +1,26 @@
 //! The work of `mirror` and `copy`: judge one source, transfer it, sign it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 
 use crate::event::{Detail, Failure, Kind, Note, Outcome, Side, Stage, Validation};
-use crate::oci::{Digest, Namespace, PlatformSelection, Reference, Repository};
+use crate::oci::{Digest, PlatformSelection, Reference, Repository};
 use crate::pace::Pace;
 use crate::plan::{Job, JobId};
 use crate::registry::{self, Access};
 use crate::transfer::{Engine, Finish, Options, Ready, Watch};
 use crate::verify::{self, Compared, Question};
 
+use super::ask;
 use super::gate::Gate;
 use super::projects::{self, Projects};
 use super::sign::signing;
 use super::signer::{Signer, What};
 use super::trust::{Judge, Trust, refusal};
 use super::validate::unasked;
-use super::{Work, ask};
+use super::work::{Barred, Done, Refused, Work};
 
 /// Transfers the images of a plan.
 #[derive(Debug)]
@@ -31,8 +32,6 @@ pub struct Mirror {
     signer: Option<Signer>,
     sources: HashMap<JobId, Source>,
     projects: Projects,
-    /// What refused everything when it was tried as a source by itself.
-    refusing: Mutex<Vec<(Namespace, Failure)>>,
 }
 
 /// Where the source of a line is looked for, as the host's `registries.conf` has it.
@@ -55,7 +54,6 @@ impl Mirror {
             signer: None,
             sources: HashMap::new(),
             projects: Projects::Named,
-            refusing: Mutex::default(),
         }
     }
 
@@ -94,41 +92,12 @@ impl Mirror {
         self
     }
 
-    /// Why the source of `job` is looked for nowhere.
-    fn blocked(&self, job: &Job) -> Option<Failure> {
-        let Some(Source::Blocked(why)) = self.sources.get(&job.id) else {
-            return None;
-        };
-        let (stage, side) = (Stage::Preflight, Some(Side::Source));
-        let failure = Failure::because(stage, side, Kind::Refused, why);
-        Some(failure.with_detail(Detail::Blocked))
-    }
-
     /// Where the source of `job` is looked for, in this order.
     fn places<'a>(&'a self, job: &'a Job) -> Vec<&'a Reference> {
         match self.sources.get(&job.id) {
             Some(Source::Places(places)) if !places.is_empty() => places.iter().collect(),
             Some(Source::Places(_) | Source::Blocked(_)) | None => vec![&job.source],
         }
-    }
-
-    /// Those of them that are worth asking: the last, and each before it that did not refuse everything when it
-    /// was tried by itself. One that cannot be reached costs every image all the tries of a request otherwise.
-    fn open_places<'a>(&'a self, job: &'a Job, skipped: impl Fn(Note)) -> Vec<&'a Reference> {
-        let mut places = self.places(job);
-        let last = places.pop();
-        let refusing = self.refusing.lock().unwrap_or_else(PoisonError::into_inner);
-        places.retain(|place| {
-            let covers = |(own, _): &&(Namespace, Failure)| own.covers(&place.repository);
-            let Some((_, failure)) = refusing.iter().find(covers) else {
-                return true;
-            };
-            let why = failure.causes.join(": ");
-            skipped(Note::remark(&format!("`{place}` is not asked: {why}")));
-            false
-        });
-        places.extend(last);
-        places
     }
 
     /// Judges the source of `job` at `place`, those platforms of it that are copied; gives the digest that was
@@ -242,78 +211,101 @@ fn at_source(failure: Failure) -> Failure {
 }
 
 impl Work for Mirror {
-    async fn preflight(
-        &self,
-        side: Side,
-        repositories: &[&Repository],
-    ) -> Vec<(Namespace, Failure)> {
-        let access = match side {
-            Side::Source => Access::Pull,
-            Side::Destination => Access::PullPush,
-        };
-        let client = self.engine.client();
-        let mut refused = ask::reach(client, access, repositories).await;
+    async fn preflight(&self, side: Side, repositories: &[&Repository]) -> Refused {
+        let mut refused = self.reach(side, repositories).await;
         if side == Side::Destination && refused.is_empty() {
-            refused = projects::check(client, repositories, self.projects).await;
-        }
-        if let (Side::Source, Some(first)) = (side, repositories.first()) {
-            let mut refusing = self.refusing.lock().unwrap_or_else(PoisonError::into_inner);
-            refusing.retain(|(own, _)| own.registry() != first.registry());
-            refusing.extend(refused.iter().cloned());
+            refused = projects::check(self.engine.client(), repositories, self.projects).await;
         }
         refused
     }
 
+    async fn reach(&self, side: Side, repositories: &[&Repository]) -> Refused {
+        let access = match side {
+            Side::Source => Access::Pull,
+            Side::Destination => Access::PullPush,
+        };
+        ask::reach(self.engine.client(), access, repositories).await
+    }
+
+    fn untried(&self, job: &Job) -> Option<Failure> {
+        let Some(Source::Blocked(why)) = self.sources.get(&job.id) else {
+            return None;
+        };
+        let (stage, side) = (Stage::Preflight, Some(Side::Source));
+        let failure = Failure::because(stage, side, Kind::Refused, why);
+        Some(failure.with_detail(Detail::Blocked))
+    }
+
     fn sources<'a>(&'a self, job: &'a Job) -> Vec<&'a Repository> {
-        if self.blocked(job).is_some() {
-            return Vec::new();
-        }
         let places = self.places(job).into_iter();
         places.map(|place| &place.repository).collect()
     }
 
-    async fn digest(&self, job: &Job) -> Result<Digest, Failure> {
-        if let Some(failure) = self.blocked(job) {
-            return Err(failure);
-        }
-        let mut places = self.open_places(job, drop).into_iter().peekable();
-        loop {
-            let here = places.next().unwrap_or(&job.source);
-            let asked = ask::digest(self.engine.client(), here).await;
-            if asked.is_ok() || places.peek().is_none() {
-                return asked;
+    async fn digest(&self, job: &Job, barred: &Barred) -> Result<Digest, Failure> {
+        let places = self.places(job);
+        let mut answer = Err(not_there(job));
+        for (position, place) in places.iter().enumerate() {
+            answer = match barred.at(position) {
+                Some(why) => Err(why.clone()),
+                None => ask::digest(self.engine.client(), place).await,
+            };
+            if answer.is_ok() {
+                break;
             }
         }
+        answer
     }
 
-    async fn run(&self, job: &Job, pace: &Pace, note: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
+    async fn run(
+        &self,
+        job: &Job,
+        barred: &Barred,
+        pace: &Pace,
+        note: &(dyn Fn(Note) + Send + Sync),
+    ) -> Done {
         let watch = Watch { pace, note };
-        if let Some(failure) = self.blocked(job) {
-            return Outcome::NotTried(failure);
-        }
         if let Some(gate) = &self.gate
             && let Err(refused) = gate.refuse(&job.source)
         {
-            return *refused;
+            return (*refused).into();
         }
         let mut options = self.options.clone();
         if let Some(platforms) = &job.settings.platforms {
             options.selection = platforms.clone();
         }
-        let mut places = self.open_places(job, note).into_iter().peekable();
-        loop {
-            let here = places.next().unwrap_or(&job.source);
-            let outcome = self.run_at(job, here, &options, watch).await;
-            let trouble = outcome
-                .failure()
-                .filter(|failure| failure.side == Some(Side::Source));
+        let mut done = Done::from(Outcome::Failed(not_there(job)));
+        let mut places = self.places(job).into_iter().enumerate().peekable();
+        while let Some((position, place)) = places.next() {
+            let bar = barred.at(position);
+            done.outcome = match bar {
+                Some(why) => Outcome::Failed(why.clone()),
+                None => self.run_at(job, place, &options, watch).await,
+            };
+            done.source = Some(place.repository.clone());
+            let trouble = done.outcome.failure();
+            let trouble = trouble.filter(|failure| failure.side == Some(Side::Source));
             let (Some(trouble), true) = (trouble, places.peek().is_some()) else {
-                return outcome;
+                break;
             };
             let why = trouble.causes.join(": ");
-            note(Note::remark(&format!("`{here}` did not do: {why}")));
+            let what = match bar {
+                Some(_) => "is not asked",
+                None => "did not do",
+            };
+            note(Note::remark(&format!("`{place}` {what}: {why}")));
+            if bar.is_none() {
+                done.passed
+                    .push((place.repository.clone(), trouble.clone()));
+            }
         }
+        done
     }
+}
+
+/// The failure of a job that is looked for nowhere; no plan has such a one.
+fn not_there(job: &Job) -> Failure {
+    let cause = format!("there is no place to look for `{}`", job.source);
+    Failure::because(Stage::Resolve, Some(Side::Source), Kind::NotFound, &cause)
 }
 
 impl Mirror {

@@ -5,12 +5,13 @@ use std::num::NonZeroUsize;
 
 use futures::stream::{self, StreamExt as _};
 
-use crate::event::{Failure, Side};
-use crate::oci::{Namespace, Registry, Repository};
+use crate::event::Side;
+use crate::oci::{Registry, Repository};
 use crate::plan::Plan;
 
 use super::breaker::{Breaker, Doubt};
-use super::{Work, unless_panicked};
+use super::unless_panicked;
+use super::work::{Refused, Work};
 
 /// What a plan wants of one registry on one side.
 #[derive(Debug, Default)]
@@ -20,17 +21,14 @@ struct Wanted<'a> {
     is_in_place: bool,
 }
 
-/// What was refused, by namespace.
-pub(super) type Refused = Vec<(Namespace, Failure)>;
-
-/// Tries one registry of `plan` again, as far as it is wanted on `side`.
+/// Tries one registry of `plan` again, and its credentials, as far as it is wanted on the side of `doubt`.
 pub(super) async fn again<W: Work>(work: &W, plan: &Plan, doubt: &Doubt) -> Refused {
     let mut doors = doors(work, plan);
     let Some(wanted) = doors.remove(&(doubt.side, &doubt.registry)) else {
         return Refused::new();
     };
     let repositories: Vec<&Repository> = wanted.repositories.into_iter().collect();
-    work.preflight(doubt.side, &repositories).await
+    work.reach(doubt.side, &repositories).await
 }
 
 /// Tries every registry of `plan` before any byte moves, on each side that it is wanted on, and gives
@@ -55,10 +53,13 @@ pub(super) async fn preflight<W: Work>(
         .await
 }
 
-/// The registries of `plan`, by side.
+/// The registries of `plan`, by side, as far as they are asked for anything.
 fn doors<'a, W: Work>(work: &'a W, plan: &'a Plan) -> BTreeMap<(Side, &'a Registry), Wanted<'a>> {
     let mut doors: BTreeMap<(Side, &Registry), Wanted<'_>> = BTreeMap::new();
     for job in plan.distinct() {
+        if work.untried(job).is_some() {
+            continue;
+        }
         let is_in_place = job.is_in_place();
         let sources = if is_in_place {
             Vec::new()
@@ -78,10 +79,10 @@ fn doors<'a, W: Work>(work: &'a W, plan: &'a Plan) -> BTreeMap<(Side, &'a Regist
 
 impl Breaker {
     /// Takes in what [`preflight`] found.
-    pub(super) fn refuse_all(&mut self, found: Vec<(Option<Side>, Refused)>) {
+    pub(super) fn refuse_all(&mut self, found: &[(Option<Side>, Refused)]) {
         for (side, refused) in found {
             for (namespace, failure) in refused {
-                self.refuse(side, namespace, failure);
+                self.refuse(*side, namespace, failure);
             }
         }
     }

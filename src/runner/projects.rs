@@ -9,7 +9,7 @@ use crate::oci::{Namespace, Repository};
 use crate::registry::{Client, ErrorKind, Made, Project, project_of};
 use crate::transfer::blamed;
 
-use super::preflight::Refused;
+use super::work::Refused;
 
 /// How many projects are asked for at once. The lanes of the registry bound the requests.
 const AT_ONCE: usize = 8;

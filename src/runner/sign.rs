@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use crate::attached::Attached;
 use crate::event::{Failure, Kind, Note, Outcome, Side, Stage};
-use crate::oci::{Digest, Namespace, Repository};
+use crate::oci::{Digest, Repository};
 use crate::pace::Pace;
 use crate::plan::{Job, JobId};
 use crate::registry::Access;
 
+use super::ask;
 use super::signer::{Signer, What};
-use super::{Work, ask};
+use super::work::{Barred, Done, Refused, Work};
 
 /// Signs the images of a plan.
 #[derive(Debug)]
@@ -55,26 +56,32 @@ impl Sign {
 }
 
 impl Work for Sign {
-    async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Vec<(Namespace, Failure)> {
+    async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Refused {
         ask::reach(self.attached.client(), Access::PullPush, repositories).await
     }
 
-    async fn digest(&self, job: &Job) -> Result<Digest, Failure> {
+    async fn digest(&self, job: &Job, _: &Barred) -> Result<Digest, Failure> {
         ask::digest(self.attached.client(), &job.source).await
     }
 
-    async fn run(&self, job: &Job, pace: &Pace, note: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
+    async fn run(
+        &self,
+        job: &Job,
+        _: &Barred,
+        pace: &Pace,
+        note: &(dyn Fn(Note) + Send + Sync),
+    ) -> Done {
         if self.rejected.contains(&job.id) {
             let cause =
                 "a validation rejected it, says the failed list; `--sign-rejected` signs such";
             // Rejected again: whoever feeds the list of this run back meets the same guard.
             let failure = Failure::because(Stage::Sign, None, Kind::Rejected, cause);
-            return Outcome::NotTried(failure);
+            return Outcome::NotTried(failure).into();
         }
         note(Note::Entered(Stage::Sign));
         match self.sign(job, pace).await {
-            Ok(outcome) => outcome,
-            Err(failure) => Outcome::Failed(signing(failure)),
+            Ok(outcome) => outcome.into(),
+            Err(failure) => Outcome::Failed(signing(failure)).into(),
         }
     }
 }

@@ -2,14 +2,15 @@
 
 use crate::attached::Attached;
 use crate::event::{Failure, Kind, Note, Outcome, Side, Stage};
-use crate::oci::{Digest, Namespace, Repository};
+use crate::oci::{Digest, Repository};
 use crate::pace::Pace;
 use crate::plan::Job;
 use crate::registry::Access;
 use crate::verify::{self, Compared, Question};
 
+use super::ask;
 use super::trust::{Judge, Trust, refusal};
-use super::{Work, ask};
+use super::work::{Barred, Done, Refused, Work};
 
 /// Validates the images of a plan.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl Validate {
 }
 
 impl Work for Validate {
-    async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Vec<(Namespace, Failure)> {
+    async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Refused {
         let mut refused = ask::reach(self.attached.client(), Access::Pull, repositories).await;
         for (_, failure) in &mut refused {
             // What a registry does not let be asked is not known, before the first image as after it.
@@ -53,7 +54,7 @@ impl Work for Validate {
         refused
     }
 
-    async fn digest(&self, job: &Job) -> Result<Digest, Failure> {
+    async fn digest(&self, job: &Job, _: &Barred) -> Result<Digest, Failure> {
         ask::digest(self.attached.client(), &job.source).await
     }
 
@@ -62,11 +63,17 @@ impl Work for Validate {
         Outcome::Undetermined(failure, None)
     }
 
-    async fn run(&self, job: &Job, pace: &Pace, note: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
+    async fn run(
+        &self,
+        job: &Job,
+        _: &Barred,
+        pace: &Pace,
+        note: &(dyn Fn(Note) + Send + Sync),
+    ) -> Done {
         note(Note::Entered(Stage::Verify));
         match self.judge(job, pace).await {
-            Ok(outcome) => outcome,
-            Err(failure) => unasked(failure),
+            Ok(outcome) => outcome.into(),
+            Err(failure) => unasked(failure).into(),
         }
     }
 }
