@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -248,7 +248,11 @@ impl Transport {
                     renewals += 1;
                     continue;
                 }
-                return Err(fail(ErrorKind::CredentialRefused(words.clone()), wait));
+                // Of a right that is missing some say 403 (GitLab, GitHub); who it is they know then.
+                let is_known = words.status == StatusCode::FORBIDDEN && !call.scopes.is_empty();
+                if !is_known {
+                    return Err(fail(ErrorKind::CredentialRefused(words.clone()), wait));
+                }
             }
             let error = fail(kind, wait);
             let is_silence = matches!(error.kind, ErrorKind::Stalled(_));

@@ -68,18 +68,25 @@ impl Client {
     }
 }
 
-/// Whether `token` says that it allows to push to `path`; `None` where it says nothing of what it allows.
+/// Whether `token` says that it allows to push to `path`; `None` where it says nothing of what it allows, or
+/// speaks of a push to something else: one name was asked for, so that this may be another name of it (behind a
+/// proxy that rewrites paths).
 fn granted(token: &str, path: &str) -> Option<bool> {
     let payload = token.split('.').nth(1)?;
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
     let claims: Claims = serde_json::from_slice(&payload).ok()?;
+    let access = claims.access?;
     let is_push = |action: &String| matches!(action.as_str(), "push" | "*");
-    let is_granted = |granted: &Granted| {
-        granted.kind == "repository"
-            && granted.name == path
-            && granted.actions.iter().flatten().any(is_push)
-    };
-    Some(claims.access?.iter().any(is_granted))
+    let pushed: Vec<&str> = access
+        .iter()
+        .filter(|granted| granted.kind == "repository")
+        .filter(|granted| granted.actions.iter().flatten().any(is_push))
+        .map(|granted| granted.name.as_str())
+        .collect();
+    match pushed.as_slice() {
+        [] => Some(false),
+        names => names.contains(&path).then_some(true),
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +106,8 @@ mod tests {
         assert_eq!(says(&one("team/app", r#"["pull","push"]"#)), Some(true));
         assert_eq!(says(&one("team/app", r#"["*"]"#)), Some(true));
         assert_eq!(says(&one("team/app", r#"["pull"]"#)), Some(false));
-        assert_eq!(says(&one("team/app2", r#"["push"]"#)), Some(false));
+        assert_eq!(says(&one("team/app2", r#"["pull"]"#)), Some(false));
+        assert_eq!(says(&one("app", r#"["push"]"#)), None);
         assert_eq!(says(&one("team/app", "null")), Some(false));
         assert_eq!(says(r#"{"access":[]}"#), Some(false));
         for silent in [
