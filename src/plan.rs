@@ -5,8 +5,10 @@
 //! wins one destination cannot be known before their digests are, so such jobs are only marked
 //! ([`Course::Contested`]).
 
+mod source;
 mod stay;
 
+pub use source::Source;
 pub use stay::{Stay, plan_in_place};
 
 use std::collections::BTreeMap;

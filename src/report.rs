@@ -30,7 +30,7 @@ pub use document::{Document, SCHEMA};
 pub use failures::{Failures, HEADER, carried, rejected};
 pub use hint::{hint, hint_at};
 pub use lines::Lines;
-pub use plan::{write_plan_json, write_plan_text};
+pub use plan::{Sources, write_plan_json, write_plan_text};
 pub use results::Results;
 pub use terminal::{Colour, Terminal};
 

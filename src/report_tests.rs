@@ -381,7 +381,7 @@ fn one_that_cannot_write_does_not_silence_the_others() {
 fn the_plan_is_written_for_people() {
     let plan = plan_of("a/x b/x 1\na/y b/x 1\nq.io/z\nq.io/z:latest\n");
     let mut out = Vec::new();
-    write_plan_text(&plan, &mut out).unwrap();
+    write_plan_text(&plan, &Sources::new(), &mut out).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "images.txt:1: docker.io/a/x:1 -> d.io/b/x:1 (only if its digest is that of images.txt:2)\n\
@@ -400,7 +400,7 @@ fn the_plan_is_written_for_people() {
 fn the_plan_is_written_for_machines() {
     let plan = plan_of("a/x b/x 1\na/y b/x 1\nq.io/z\nq.io/z:latest\n");
     let mut out = Vec::new();
-    write_plan_json(&plan, &mut out).unwrap();
+    write_plan_json(&plan, &Sources::new(), &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     let values: Vec<Value> = text
         .lines()

@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 pub use gate::Gate;
-pub use mirror::{Mirror, Source};
+pub use mirror::Mirror;
 pub use projects::Projects;
 pub use sign::Sign;
 pub use signer::Signer;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::attached::Attached;
 use crate::event::Meter;
 use crate::plan::{self, Plan, Rewrite};
-use crate::report::{Skipped, write_plan_json, write_plan_text};
+use crate::report::{self, Skipped, write_plan_json, write_plan_text};
 use crate::runner::{Mirror, Projects, Signer, Trust};
 use crate::sigstore::PublicKey;
 use crate::transfer::{Closure, Engine, Options, Overwrite, Prune};
@@ -61,7 +61,8 @@ pub(super) async fn mirror(
     };
     if args.dry_run {
         copying.check(environment)?;
-        return show(&copying.plan, &copying.skipped, args.output);
+        let sources = Sources::of(&copying.plan, &copying.registries)?.by_job();
+        return show(&copying.plan, &sources, &copying.skipped, args.output);
     }
     copying.run(general, environment).await
 }
@@ -77,11 +78,16 @@ pub(super) fn say_skipped(skipped: &[Skipped], general: &General) {
 }
 
 /// Prints a plan instead of running it.
-pub(super) fn show(plan: &Plan, skipped: &[Skipped], output: Output) -> Result<u8, Error> {
+pub(super) fn show(
+    plan: &Plan,
+    sources: &report::Sources,
+    skipped: &[Skipped],
+    output: Output,
+) -> Result<u8, Error> {
     let mut text = Vec::new();
     let written = match output {
-        Output::Text => write_plan_text(plan, &mut text),
-        Output::Json => write_plan_json(plan, &mut text),
+        Output::Text => write_plan_text(plan, sources, &mut text),
+        Output::Json => write_plan_json(plan, sources, &mut text),
     };
     written.map_err(|error| Error::usage("cannot print the plan", &error))?;
     super::print_bytes(&text)?;

@@ -8,7 +8,7 @@ use crate::attached::Attached;
 use crate::event::Meter;
 use crate::oci::Reference;
 use crate::plan::{self, Plan, Stay};
-use crate::report::Skipped;
+use crate::report::{Skipped, Sources};
 use crate::runner::{Sign, Trust, Validate};
 
 use super::args::{Access, General, InPlace, OneSide, SignArgs, ValidateArgs};
@@ -42,7 +42,12 @@ pub(super) async fn sign(
         selection: selection.map_err(|why| Error::refused(&why))?,
     };
     if stay.is_dry {
-        return show(&stay.plan, &stay.skipped, stay.images.output);
+        return show(
+            &stay.plan,
+            &Sources::new(),
+            &stay.skipped,
+            stay.images.output,
+        );
     }
     let rejected = if args.sign_rejected {
         HashSet::new()
@@ -83,7 +88,12 @@ pub(super) async fn validate(
         selection: selection.map_err(|why| Error::refused(&why))?,
     };
     if stay.is_dry {
-        return show(&stay.plan, &stay.skipped, stay.images.output);
+        return show(
+            &stay.plan,
+            &Sources::new(),
+            &stay.skipped,
+            stay.images.output,
+        );
     }
     let (access, side) = (stay.images.access.clone(), stay.images.side.clone());
     let run = stay.run("validate", failed);

@@ -1,24 +1,40 @@
 //! The plan, written for a person or a machine.
 
+use std::collections::HashMap;
 use std::io;
 use std::io::Write;
 
 use serde::Serialize;
 
-use super::json::{JobView, Place};
+use super::json::{JobView, Place, Shown};
 use super::message::counted;
-use crate::plan::{Course, Job, JobId, Plan};
+use crate::event::CAUSE_CHARS_MAX;
+use crate::oci::Reference;
+use crate::plan::{Course, Job, JobId, Plan, Source};
+use crate::text;
 
-/// Writes `plan` for a person: a line for each job, then the counts and the registries.
+/// Where sources are looked for, for jobs of which that is not what their lines say.
+pub type Sources = HashMap<JobId, Source>;
+
+/// Writes `plan`, whose images come from `sources`, for a person: a line for each job, then the counts and the
+/// registries.
 ///
 /// # Errors
 ///
 /// When `out` cannot be written.
-pub fn write_plan_text(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+pub fn write_plan_text(plan: &Plan, sources: &Sources, out: &mut dyn Write) -> io::Result<()> {
     for job in plan.jobs() {
         write!(out, "{}: {}", job.line, job.source)?;
         if !job.is_in_place() {
             write!(out, " -> {}", job.destination)?;
+        }
+        match sources.get(&job.id) {
+            None => {}
+            Some(Source::Places(places)) => {
+                let places: Vec<String> = places.iter().map(ToString::to_string).collect();
+                write!(out, " (read from {})", places.join(", then "))?;
+            }
+            Some(Source::Blocked(why)) => write!(out, " (not tried: {})", cleaned(why))?,
         }
         match job.course {
             Course::Run => {}
@@ -62,12 +78,12 @@ pub fn write_plan_text(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes `plan` for a machine: one JSON object a line, one line a job, and one of the counts.
+/// Writes `plan`, whose images come from `sources`, for a machine: one JSON object a line, one line a job, and one of the counts.
 ///
 /// # Errors
 ///
 /// When `out` cannot be written.
-pub fn write_plan_json(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+pub fn write_plan_json(plan: &Plan, sources: &Sources, out: &mut dyn Write) -> io::Result<()> {
     for job in plan.jobs() {
         let (course, duplicate_of, contested_with) = match job.course {
             Course::Run => ("run", None, Vec::new()),
@@ -78,8 +94,15 @@ pub fn write_plan_json(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
                 rivals(plan, job, group).map(Place::of).collect(),
             ),
         };
+        let (read_from, blocked) = match sources.get(&job.id) {
+            None => (Vec::new(), None),
+            Some(Source::Places(places)) => (places.iter().map(Shown).collect(), None),
+            Some(Source::Blocked(why)) => (Vec::new(), Some(cleaned(why))),
+        };
         let view = PlannedView {
             job: JobView::of(job),
+            read_from,
+            blocked,
             course,
             duplicate_of,
             contested_with,
@@ -105,6 +128,10 @@ pub fn write_plan_json(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
+fn cleaned(why: &str) -> String {
+    text::cleaned(why, CAUSE_CHARS_MAX)
+}
+
 /// The other jobs of the contest of `job`.
 fn rivals<'a>(plan: &'a Plan, job: &'a Job, group: usize) -> impl Iterator<Item = &'a Job> {
     let ids = plan.contests().get(group).map_or(&[][..], Vec::as_slice);
@@ -117,6 +144,10 @@ fn rivals<'a>(plan: &'a Plan, job: &'a Job, group: usize) -> impl Iterator<Item 
 struct PlannedView<'a> {
     #[serde(flatten)]
     job: JobView<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    read_from: Vec<Shown<&'a Reference>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked: Option<String>,
     course: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     duplicate_of: Option<Place<'a>>,

@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use crate::event::{Detail, Failure, Kind, Note, Outcome, Side, Stage, Validation};
 use crate::oci::{Digest, PlatformSelection, Reference, Repository};
 use crate::pace::Pace;
-use crate::plan::{Job, JobId};
+use crate::plan::{Job, JobId, Source};
 use crate::registry::{self, Access};
 use crate::transfer::{Engine, Finish, Options, Ready, Watch};
 use crate::verify::{self, Compared, Question};
@@ -32,15 +32,6 @@ pub struct Mirror {
     signer: Option<Signer>,
     sources: HashMap<JobId, Source>,
     projects: Projects,
-}
-
-/// Where the source of a line is looked for, as the host's `registries.conf` has it.
-#[derive(Debug, Clone)]
-pub enum Source {
-    /// Here, in this order; the last is what the line means.
-    Places(Vec<Reference>),
-    /// Nowhere; says why.
-    Blocked(String),
 }
 
 impl Mirror {

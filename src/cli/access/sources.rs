@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use crate::cli::error::Error;
 use crate::oci::{Namespace, Namespaced, Reference, Repository};
-use crate::plan::{JobId, Plan};
+use crate::plan::{JobId, Plan, Source};
 use crate::registry::Tls;
-use crate::runner::Source;
 
 use super::registries::{NoPlace, Place, Registries};
 
