@@ -15,6 +15,7 @@ mod projects;
 mod proxies;
 mod registries;
 mod renewal;
+mod runs;
 mod secrets;
 mod silence;
 mod stage;
@@ -49,6 +50,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         lookup::trials(),
         attacker::trials(),
         silence::trials(),
+        runs::trials(),
     ]
     .into_iter()
     .flatten()
@@ -152,4 +154,11 @@ async fn run_with_input(
     let mut command = place.command(arguments);
     command.envs(more.iter().map(|(name, value)| (name, value)));
     place.run_command(command, arguments, input).await
+}
+
+/// An address where nobody listens.
+async fn nobody() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    listener.local_addr().expect("an address").to_string()
 }

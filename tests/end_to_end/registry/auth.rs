@@ -20,6 +20,8 @@ pub(crate) enum Auth {
     None,
     /// User and password with every request.
     Basic(&'static str, &'static str),
+    /// One of these users and passwords with every request.
+    Users(&'static [(&'static str, &'static str)]),
     /// Tokens from `/token` of the same server.
     Bearer(Bearer),
 }
@@ -131,7 +133,7 @@ impl Door {
     pub(super) const fn token_path(&self) -> &'static str {
         match &self.auth {
             Auth::Bearer(bearer) => bearer.path,
-            Auth::None | Auth::Basic(..) => "/token",
+            Auth::None | Auth::Basic(..) | Auth::Users(_) => "/token",
         }
     }
 
@@ -163,10 +165,18 @@ impl Door {
         match &self.auth {
             Auth::None => None,
             Auth::Basic(user, password) => {
-                let given = authorization.and_then(basic);
                 let changed = self.state().password.clone();
                 let password = changed.as_deref().unwrap_or(password);
+                let given = authorization.and_then(basic);
                 let good = given.is_some_and(|(u, p)| u == *user && p == password);
+                (!good).then(|| refusal("Basic realm=\"test\""))
+            }
+            Auth::Users(users) => {
+                let given = authorization.and_then(basic);
+                let good = users.iter().any(|(user, password)| {
+                    let is_one = |(u, p): &(String, String)| u == user && p == password;
+                    given.as_ref().is_some_and(is_one)
+                });
                 (!good).then(|| refusal("Basic realm=\"test\""))
             }
             Auth::Bearer(bearer) => {
