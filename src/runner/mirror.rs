@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 
 use crate::event::{Detail, Failure, Kind, Note, Outcome, Side, Stage, Validation};
-use crate::oci::{Digest, PlatformSelection, Reference, Repository};
+use crate::oci::{Digest, Namespace, PlatformSelection, Reference, Repository};
 use crate::pace::Pace;
 use crate::plan::{Job, JobId, Source};
 use crate::registry::{self, Access};
@@ -204,9 +204,17 @@ fn at_source(failure: Failure) -> Failure {
 impl Work for Mirror {
     async fn preflight(&self, side: Side, repositories: &[&Repository]) -> Refused {
         let mut refused = self.reach(side, repositories).await;
-        if side == Side::Destination && refused.is_empty() {
-            refused = projects::check(self.engine.client(), repositories, self.projects).await;
+        if side == Side::Source {
+            return refused;
         }
+        // What one of several credentials may not do says nothing of the others.
+        let is_open = |repository: &&Repository| {
+            let covers = |(namespace, _): &(Namespace, Failure)| namespace.covers(repository);
+            !refused.iter().any(covers)
+        };
+        let open: Vec<&Repository> = repositories.iter().copied().filter(is_open).collect();
+        let checked = projects::check(self.engine.client(), &open, self.projects).await;
+        refused.extend(checked);
         refused
     }
 

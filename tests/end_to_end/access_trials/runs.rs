@@ -295,6 +295,27 @@ async fn no_right() {
     assert_eq!(failure["detail"], Value::Null, "{failure}");
     let hint = report["lines"][0]["hint"].as_str().expect("a hint");
     assert!(hint.contains("push rights to `team/closed`"), "{hint}");
+
+    // The same beside another credential that is wrong.
+    let host = to.host();
+    place.write(
+        "creds",
+        format!("{host} user password\n{host}/team/other user wrong\n"),
+    );
+    Image::new(&["x"])
+        .push(&from, "team/other", Some("1"))
+        .await;
+    place.write("list.txt", "team/closed:1\nteam/open:1\nteam/other:1\n");
+    let run = format!(
+        "mirror -f list.txt -s {} -d {host} --creds-file creds --report report.json",
+        from.host()
+    );
+    let ended = place.run(&run).await.with(1);
+    let report = place.json("report.json");
+    let denied = "not-tried unauthorized";
+    assert_eq!(kinds(&report), [denied, "up-to-date ", denied], "{ended}");
+    let details = [0, 2].map(|line| report["lines"][line]["failure"]["detail"].clone());
+    assert_eq!(details, [Value::Null, "credential".into()]);
 }
 
 async fn planned() {
