@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::oci::Registry;
 use crate::text;
 
 /// How many causes a [`Failure`] keeps.
@@ -25,6 +26,8 @@ pub struct Failure {
     pub detail: Detail,
     /// When to try again, where the registry says that it takes longer than a run waits.
     pub again: Option<SystemTime>,
+    /// The registry that was asked, where that may be another one than the line names: a mirror of its source.
+    pub at: Option<Registry>,
     /// The chain of causes, outermost first, each fit for printing; not empty.
     ///
     /// At most [`CAUSES_MAX`] of [`CAUSE_CHARS_MAX`] characters. What is cut is cut in the middle:
@@ -74,6 +77,7 @@ impl Failure {
             kind,
             detail: Detail::None,
             again: None,
+            at: None,
             causes: kept.into(),
         }
     }
@@ -86,6 +90,7 @@ impl Failure {
             kind,
             detail: Detail::None,
             again: None,
+            at: None,
             causes: Arc::from([text::cleaned(cause, CAUSE_CHARS_MAX)]),
         }
     }

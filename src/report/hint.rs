@@ -3,15 +3,15 @@
 use std::time::SystemTime;
 
 use crate::event::{Detail, Failure, Kind, Side, Stage};
-use crate::oci::{Reference, Repository};
+use crate::oci::{Reference, Registry, Repository};
 use crate::plan::Job;
 
 /// A sentence that says what to do about `failure` of `job`, where that is known; no full stop.
 ///
 /// It follows from the kind, the stage and the side, never from the words of an error.
 pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
-    let at = Place::of(job, failure.side);
-    if let Some(hint) = of_detail(&at.reference.repository, failure.detail) {
+    let at = Place::of(job, failure);
+    if let Some(hint) = of_detail(at.registry, at.path(), failure.detail) {
         return Some(hint);
     }
     match failure.kind {
@@ -77,12 +77,11 @@ pub fn hint(job: &Job, failure: &Failure) -> Option<String> {
 
 /// What to do about a failure to ask for `repository`, where more than its kind is known.
 pub fn hint_at(repository: &Repository, failure: &Failure) -> Option<String> {
-    of_detail(repository, failure.detail)
+    of_detail(repository.registry(), repository.path(), failure.detail)
 }
 
 /// What to do about what is known more exactly than by its kind.
-fn of_detail(at: &Repository, detail: Detail) -> Option<String> {
-    let host = at.registry();
+fn of_detail(host: &Registry, path: &str, detail: Detail) -> Option<String> {
     let registry = format!("`{host}`");
     Some(match detail {
         Detail::None => return None,
@@ -118,14 +117,12 @@ fn of_detail(at: &Repository, detail: Detail) -> Option<String> {
              too if it is there"
         ),
         Detail::Project => format!(
-            "make the project of `{}` at {registry} first; `--create-projects` makes it where {registry} is a \
-             Harbor",
-            at.path()
+            "make the project of `{path}` at {registry} first; `--create-projects` makes it where {registry} is a \
+             Harbor"
         ),
         Detail::Quota => format!(
-            "give the project of `{}` at {registry} a higher quota, or delete from it what nobody needs, and \
-             run what is left again",
-            at.path()
+            "give the project of `{path}` at {registry} a higher quota, or delete from it what nobody needs, and \
+             run what is left again"
         ),
         Detail::Blocked => {
             "take `blocked` out of the host's `registries.conf`, or another source".to_owned()
@@ -153,24 +150,29 @@ struct Place<'a> {
     /// Whether there is one side alone.
     is_only: bool,
     reference: &'a Reference,
+    /// The registry that was asked: a mirror, or the one of the line.
+    registry: &'a Registry,
 }
 
 impl<'a> Place<'a> {
-    fn of(job: &'a Job, side: Option<Side>) -> Self {
+    fn of(job: &'a Job, failure: &'a Failure) -> Self {
+        let side = failure.side;
         let reference = match side {
             Some(Side::Destination) => &job.destination,
             Some(Side::Source) | None => &job.source,
         };
+        let own = reference.repository.registry();
         Self {
             side,
             is_only: job.is_in_place(),
             reference,
+            registry: failure.at.as_ref().unwrap_or(own),
         }
     }
 
     fn registry(&self) -> String {
         if self.side.is_some() || self.is_only {
-            format!("`{}`", self.reference.repository.registry())
+            format!("`{}`", self.registry)
         } else {
             "the registry".to_owned()
         }

@@ -13,7 +13,7 @@ use super::Skipped;
 use super::hint::hint;
 use super::signatures::{SigningView, ValidationView};
 use crate::event::{Changed, Copied, End, Failure, Kind, Note, Outcome, Side, Summary, Tally};
-use crate::oci::Digest;
+use crate::oci::{Digest, Registry};
 use crate::plan::{Job, JobId, Plan};
 
 /// Something that is written as the text it displays as.
@@ -145,7 +145,7 @@ impl<'a> OutcomeView<'a> {
                 | Outcome::Failed(_)
                 | Outcome::NotTried(_) => None,
             },
-            failure: failure.map(FailureView::of),
+            failure: failure.map(|failure| FailureView::of(job, failure)),
             hint: failure.and_then(|failure| hint(job, failure)),
         }
     }
@@ -169,12 +169,20 @@ struct FailureView<'a> {
     detail: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     again: Option<Shown<Rfc3339Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry: Option<Shown<&'a Registry>>,
     causes: &'a [String],
 }
 
 impl<'a> FailureView<'a> {
-    fn of(failure: &'a Failure) -> Self {
+    fn of(job: &Job, failure: &'a Failure) -> Self {
+        let named = match failure.side {
+            Some(Side::Destination) => &job.destination,
+            Some(Side::Source) | None => &job.source,
+        };
+        let is_other = |at: &&Registry| *at != named.repository.registry();
         Self {
+            registry: failure.at.as_ref().filter(is_other).map(Shown),
             stage: failure.stage.as_str(),
             side: failure.side.map(Side::as_str),
             kind: failure.kind.as_str(),

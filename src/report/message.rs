@@ -82,7 +82,10 @@ pub(super) fn failed(job: &Job, outcome: &Outcome, failure: &Failure, dress: Dre
 fn headline(job: &Job, outcome: &Outcome, failure: &Failure) -> String {
     if matches!(outcome, Outcome::NotTried(_)) {
         let because = match failure.side {
-            Some(Side::Source) => format!(": its source `{}`", job.source.repository.registry()),
+            Some(Side::Source) => {
+                let own = job.source.repository.registry();
+                format!(": its source `{}`", failure.at.as_ref().unwrap_or(own))
+            }
             Some(Side::Destination) => {
                 format!(
                     ": its destination `{}`",

@@ -88,6 +88,7 @@ impl Breaker {
         };
         let mut failure = refused.get(repository)?.clone();
         failure.side = Some(side);
+        failure.at = Some(repository.registry().clone());
         Some(failure)
     }
 

@@ -276,10 +276,11 @@ impl Work for Mirror {
         let mut places = self.places(job).into_iter().enumerate().peekable();
         while let Some((position, place)) = places.next() {
             let bar = barred.at(position);
-            done.outcome = match bar {
+            let outcome = match bar {
                 Some(why) => Outcome::Failed(why.clone()),
                 None => self.run_at(job, place, &options, watch).await,
             };
+            done.outcome = at_place(outcome, &place.repository);
             done.source = Some(place.repository.clone());
             let trouble = done.outcome.failure();
             let trouble = trouble.filter(|failure| failure.side == Some(Side::Source));
@@ -299,6 +300,18 @@ impl Work for Mirror {
         }
         done
     }
+}
+
+/// The same outcome, with the registry that failed as a source.
+fn at_place(mut outcome: Outcome, place: &Repository) -> Outcome {
+    if let Outcome::Failed(failure)
+    | Outcome::Rejected(failure, _)
+    | Outcome::Undetermined(failure, _) = &mut outcome
+        && failure.side == Some(Side::Source)
+    {
+        failure.at = Some(place.registry().clone());
+    }
+    outcome
 }
 
 /// The failure of a job that is looked for nowhere; no plan has such a one.

@@ -41,6 +41,10 @@ pub(super) fn trials() -> Vec<Trial> {
             judged_by_name,
         ),
         trial(
+            "access::a_source_that_is_gone_is_named_as_it_was_asked",
+            elsewhere,
+        ),
+        trial(
             "access::the_time_to_try_again_is_told_everywhere",
             throttled,
         ),
@@ -363,6 +367,22 @@ async fn planned() {
         (&lines[3]["read_from"], &lines[3]["blocked"]),
         (&Value::Null, &Value::Null)
     );
+}
+
+/// Who is told of a registry that cannot be reached is told of the one that was asked.
+async fn elsewhere() {
+    let gone = nobody().await;
+    let to = TestRegistry::start().await;
+    let place = Workplace::new();
+    let tables = format!("[[registry]]\nprefix = 's.example'\nlocation = '{gone}/s'\n");
+    place.write(".config/containers/registries.conf", tables);
+    place.write("list.txt", "s.example/app:1\n");
+    let run = format!("mirror -f list.txt -d {} --report report.json", to.host());
+    let source = format!("its source `{gone}`");
+    let hint = format!("whether `{gone}` can be reached");
+    place.run(&run).await.with(4).saying(&[&source, &hint]);
+    let report = place.json("report.json");
+    assert_eq!(report["lines"][0]["failure"]["registry"], gone);
 }
 
 /// What a mirror brings is judged by the name of the line, and a mirror that has no signature is passed over.
