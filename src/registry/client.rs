@@ -10,7 +10,7 @@ use crate::oci::{
     Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, MediaType, Namespace, Repository,
 };
 
-use super::auth::{Access, Scope, Side};
+use super::auth::{Access, Challenge, Scope, Side};
 use super::call::{Call, Lane, PAGE, Payload, UNCONFIRMED, is_page};
 use super::error::{Error, ErrorKind, Mismatch, is_head_refusal};
 use super::host::Heads;
@@ -111,6 +111,15 @@ impl Client {
             .settings
             .party(self.side(access))
             .tls_of(repository)
+    }
+
+    /// Whether the registry of `repository`, a destination, is known to want a user and a password, and there
+    /// are none for it. What it lets be read without, it lets nobody write without.
+    pub fn lacks_credential(&self, repository: &Repository) -> bool {
+        let tls = self.tls(repository, Access::PullPush);
+        let host = self.transport.host(repository.registry());
+        host.challenge(tls) == Some(Challenge::Basic)
+            && self.credential(repository, Access::PullPush).is_none()
     }
 
     /// Whether the registry of `repository` answers, and takes the credential that the repository is asked

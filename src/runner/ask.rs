@@ -4,10 +4,20 @@ use std::collections::HashMap;
 
 use crate::event::{Detail, Failure, Kind, Side, Stage};
 use crate::oci::{Digest, Manifest, Namespace, Reference, Repository};
-use crate::registry::{Access, Client, Tls};
-use crate::transfer::blamed;
+use crate::registry::{self, Access, Client, Tls};
+use crate::transfer::{blamed, kind_of};
 
 use super::work::Refused;
+
+/// When a registry is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trial {
+    /// Before any job: what it thinks of the path of its API is no matter.
+    Before,
+    /// After it has refused again and again: only a plain yes is one, for some say 403 of a password that has
+    /// ended (ECR).
+    Again,
+}
 
 /// Tries a registry: whether it answers, and takes each of the credentials that `repositories`, all of them
 /// at that registry, are asked for with.
@@ -15,6 +25,7 @@ pub(super) async fn reach(
     client: &Client,
     access: Access,
     repositories: &[&Repository],
+    trial: Trial,
 ) -> Refused {
     // By trust too, for it may be another one for a part of a registry.
     let mut groups: HashMap<(Option<&Namespace>, Tls), Vec<&Repository>> = HashMap::new();
@@ -26,11 +37,22 @@ pub(super) async fn reach(
     let mut refused = Refused::new();
     for group in groups.into_values() {
         let Some(first) = group.first() else { continue };
-        let Err(error) = client.reach(first, access).await else {
-            continue;
+        let failure = match attempt(client, access, first, trial).await {
+            Err(error) => blamed(Stage::Preflight, None, &error),
+            Ok(()) if access == Access::PullPush && client.lacks_credential(first) => {
+                let registry = first.registry();
+                let cause =
+                    format!("`{registry}` asks for a user and a password, and none is known here");
+                Failure::because(Stage::Preflight, None, Kind::Unauthorized, &cause)
+            }
+            Ok(()) => continue,
         };
-        let failure = blamed(Stage::Preflight, None, &error);
-        if failure.kind == Kind::Unauthorized || failure.detail == Detail::Certificate {
+        let is_of_group = failure.kind == Kind::Unauthorized
+            || matches!(
+                failure.detail,
+                Detail::Certificate | Detail::CertificateTime | Detail::CertificateName
+            );
+        if is_of_group {
             let of_group =
                 |repository: &&Repository| (Namespace::from(*repository), failure.clone());
             refused.extend(group.iter().map(of_group));
@@ -41,6 +63,23 @@ pub(super) async fn reach(
         }
     }
     refused
+}
+
+async fn attempt(
+    client: &Client,
+    access: Access,
+    repository: &Repository,
+    trial: Trial,
+) -> Result<(), registry::Error> {
+    client.reach(repository, access).await?;
+    let is_known = client.credential(repository, access).is_some();
+    if trial == Trial::Before || !is_known {
+        return Ok(());
+    }
+    match client.prove(repository, access).await {
+        Err(error) if kind_of(&error.kind) == Kind::Unauthorized => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// The digest that `image` means now, as a source.

@@ -13,7 +13,7 @@ use crate::registry::{self, Access};
 use crate::transfer::{Engine, Finish, Options, Ready, Watch};
 use crate::verify::{self, Compared, Question};
 
-use super::ask;
+use super::ask::{self, Trial};
 use super::gate::Gate;
 use super::projects::{self, Projects};
 use super::sign::signing;
@@ -194,6 +194,16 @@ impl Mirror {
     }
 }
 
+impl Mirror {
+    async fn reached(&self, side: Side, repositories: &[&Repository], trial: Trial) -> Refused {
+        let access = match side {
+            Side::Source => Access::Pull,
+            Side::Destination => Access::PullPush,
+        };
+        ask::reach(self.engine.client(), access, repositories, trial).await
+    }
+}
+
 fn at_source(failure: Failure) -> Failure {
     Failure {
         side: Some(Side::Source),
@@ -203,7 +213,7 @@ fn at_source(failure: Failure) -> Failure {
 
 impl Work for Mirror {
     async fn preflight(&self, side: Side, repositories: &[&Repository]) -> Refused {
-        let mut refused = self.reach(side, repositories).await;
+        let mut refused = self.reached(side, repositories, Trial::Before).await;
         if side == Side::Source {
             return refused;
         }
@@ -219,11 +229,7 @@ impl Work for Mirror {
     }
 
     async fn reach(&self, side: Side, repositories: &[&Repository]) -> Refused {
-        let access = match side {
-            Side::Source => Access::Pull,
-            Side::Destination => Access::PullPush,
-        };
-        ask::reach(self.engine.client(), access, repositories).await
+        self.reached(side, repositories, Trial::Again).await
     }
 
     fn untried(&self, job: &Job) -> Option<Failure> {

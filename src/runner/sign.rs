@@ -9,7 +9,7 @@ use crate::pace::Pace;
 use crate::plan::{Job, JobId};
 use crate::registry::Access;
 
-use super::ask;
+use super::ask::{self, Trial};
 use super::signer::{Signer, What};
 use super::work::{Barred, Done, Refused, Work};
 
@@ -57,7 +57,13 @@ impl Sign {
 
 impl Work for Sign {
     async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Refused {
-        ask::reach(self.attached.client(), Access::PullPush, repositories).await
+        ask::reach(
+            self.attached.client(),
+            Access::PullPush,
+            repositories,
+            Trial::Before,
+        )
+        .await
     }
 
     async fn digest(&self, job: &Job, _: &Barred) -> Result<Digest, Failure> {

@@ -8,7 +8,7 @@ use crate::plan::Job;
 use crate::registry::Access;
 use crate::verify::{self, Compared, Question};
 
-use super::ask;
+use super::ask::{self, Trial};
 use super::trust::{Judge, Trust, refusal};
 use super::work::{Barred, Done, Refused, Work};
 
@@ -46,7 +46,13 @@ impl Validate {
 
 impl Work for Validate {
     async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Refused {
-        let mut refused = ask::reach(self.attached.client(), Access::Pull, repositories).await;
+        let mut refused = ask::reach(
+            self.attached.client(),
+            Access::Pull,
+            repositories,
+            Trial::Before,
+        )
+        .await;
         for (_, failure) in &mut refused {
             // What a registry does not let be asked is not known, before the first image as after it.
             failure.stage = Stage::Verify;

@@ -48,6 +48,14 @@ pub(super) fn trials() -> Vec<Trial> {
             "access::the_time_to_try_again_is_told_everywhere",
             throttled,
         ),
+        trial(
+            "access::a_destination_that_nobody_logged_in_to_leaves_the_rest_not_tried",
+            nobody_known,
+        ),
+        trial(
+            "access::a_password_that_ended_with_403_leaves_the_rest_not_tried",
+            ended_with_403,
+        ),
     ]
 }
 
@@ -60,6 +68,70 @@ fn kinds(report: &Value) -> Vec<String> {
         format!("{} {kind}", line["outcome"].as_str().expect("a word"))
     };
     lines.iter().map(word).collect()
+}
+
+/// A workplace with a list of six images of `from`.
+async fn six(from: &TestRegistry) -> Workplace {
+    let place = Workplace::new();
+    let mut list = String::new();
+    for n in 0..6 {
+        let name = format!("team/app{n}");
+        Image::new(&[&name]).push(from, &name, Some("1")).await;
+        list = format!("{list}{name}:1\n");
+    }
+    place.write("list.txt", list);
+    place
+}
+
+/// A registry on loopback is not asked who it lets in before it has to be; after three refusals that is known.
+async fn nobody_known() {
+    let from = TestRegistry::start().await;
+    let to = TestRegistry::with(Settings {
+        auth: Auth::Basic("user", "password"),
+        ..Settings::default()
+    })
+    .await;
+    let place = six(&from).await;
+    let (source, host) = (from.host(), to.host());
+    let run = format!("mirror -f list.txt -s {source} -d {host} -j 1 --report report.json");
+    let ended = place.run(&run).await.with(1);
+    ended.saying(&["asks for a user and a password", &host]);
+    ends_early(&place);
+}
+
+/// Some lines fail until the registry is tried by itself, beside the next ones; the rest is not tried.
+#[track_caller]
+fn ends_early(place: &Workplace) {
+    let ends = kinds(&place.json("report.json"));
+    let failed = ends.iter().take_while(|end| *end == "failed unauthorized");
+    let failed = failed.count();
+    assert!((3..6).contains(&failed), "{ends:?}");
+    let rest = &ends[failed..];
+    assert!(
+        rest.iter().all(|end| end == "not-tried unauthorized"),
+        "{ends:?}"
+    );
+}
+
+/// ECR says so of a password that has ended, of whatever is asked for.
+async fn ended_with_403() {
+    let (from, to) = (
+        TestRegistry::start().await,
+        TestRegistry::with(Settings {
+            auth: Auth::Basic("user", "password"),
+            ..Settings::default()
+        })
+        .await,
+    );
+    let place = six(&from).await;
+    let (source, host) = (from.host(), to.host());
+    let run = format!(
+        "mirror -f list.txt -s {source} -d {host} --dest-creds user:ended -j 1 --report report.json"
+    );
+    // The challenge is as ever; what comes with a password is refused.
+    to.rule(when("*", "/v2/*").from(2).answer_with(403));
+    place.run(&run).await.with(1);
+    ends_early(&place);
 }
 
 /// Who asked for what in a repository, wherever a request is below it.
