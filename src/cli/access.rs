@@ -25,6 +25,7 @@ mod store;
 mod support;
 mod way;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -177,7 +178,32 @@ const fn tls(verifies: Option<bool>) -> Tls {
 }
 
 /// The certificates for `registries`, and for whatever else the host's certs.d has some.
+///
+/// # Errors
+///
+/// When those for one of `registries` cannot be used. For others that matters only when they are met.
 fn certificates<'a>(
+    access: &Access,
+    environment: &Environment,
+    registries: impl IntoIterator<Item = &'a Registry>,
+) -> Result<Certificates, Error> {
+    let registries: BTreeSet<&Registry> = registries.into_iter().collect();
+    let certificates = all_certificates(access, environment, registries.iter().copied())?;
+    for registry in registries {
+        if let Some(Err(why)) = certificates.hosts.get(registry.as_str()) {
+            return Err(unusable(registry, why));
+        }
+    }
+    Ok(certificates)
+}
+
+fn unusable(registry: &Registry, why: &str) -> Error {
+    let what = format!("the certificates for `{registry}` cannot be used: {why}");
+    Error::refused(&what)
+}
+
+/// The same, usable or not.
+fn all_certificates<'a>(
     access: &Access,
     environment: &Environment,
     registries: impl IntoIterator<Item = &'a Registry>,

@@ -30,11 +30,14 @@ pub(in crate::cli) async fn explain(
 ) -> Result<u8, Error> {
     let (mut sections, mut failed) = sections(&args.registry, given, environment).await;
     match way::parts(&args.registry, &args.access, environment) {
-        Ok(parts) => sections.extend(parts.into_iter().map(|part| Section {
-            name: part.name,
-            json: part.json,
-            text: part.text,
-        })),
+        Ok((parts, wrong)) => {
+            sections.extend(parts.into_iter().map(|part| Section {
+                name: part.name,
+                json: part.json,
+                text: part.text,
+            }));
+            failed = failed.or(wrong);
+        }
         Err(error) => failed = failed.or(Some(error)),
     }
     let shown = match args.output {

@@ -11,7 +11,7 @@ use crate::registry::Tls;
 use crate::text::cleaned;
 
 use super::registries::NoPlace;
-use super::{certificates, proxies, registries, tls};
+use super::{all_certificates, proxies, registries, tls, unusable};
 
 /// The longest text from a file that is shown, in characters.
 const SHOWN_CHARS_MAX: usize = 400;
@@ -23,21 +23,18 @@ pub(super) struct Part {
     pub(super) text: String,
 }
 
-/// The way to `asked`.
+/// The way to `asked`, and what would end a run on it.
 ///
 /// # Errors
 ///
-/// Those that a run would have: files and variables that are wrong.
+/// Where files or variables are so wrong that nothing can be said of the way.
 pub(super) fn parts(
     asked: &Namespace,
     access: &Access,
     environment: &Environment,
-) -> Result<Vec<Part>, Error> {
-    Ok(vec![
-        sources(asked)?,
-        trust(asked, access, environment)?,
-        proxy(asked)?,
-    ])
+) -> Result<(Vec<Part>, Option<Error>), Error> {
+    let (trust, wrong) = trust(asked, access, environment)?;
+    Ok((vec![sources(asked)?, trust, proxy(asked)?], wrong))
 }
 
 /// Where it is looked for as a source.
@@ -115,9 +112,13 @@ fn sources(asked: &Namespace) -> Result<Part, Error> {
 }
 
 /// Which certificates count.
-fn trust(asked: &Namespace, access: &Access, environment: &Environment) -> Result<Part, Error> {
+fn trust(
+    asked: &Namespace,
+    access: &Access,
+    environment: &Environment,
+) -> Result<(Part, Option<Error>), Error> {
     let registry = asked.registry();
-    let certificates = certificates(access, environment, [registry])?;
+    let certificates = all_certificates(access, environment, [registry])?;
     let is_verified = tls(access.tls_verify) == Tls::Verified;
     let more = certificates.authorities.len();
     let own = certificates.hosts.get(registry.as_str());
@@ -160,11 +161,13 @@ fn trust(asked: &Namespace, access: &Access, environment: &Environment) -> Resul
             }
         ),
     };
-    Ok(Part {
+    let part = Part {
         name: "tls",
         json: json!({ "verified": is_verified, "ca_file": more, "certs_d": own_json }),
         text: format!("{checked}; {own_text}\n"),
-    })
+    };
+    let wrong = own.and_then(|own| own.as_ref().err());
+    Ok((part, wrong.map(|why| unusable(registry, why))))
 }
 
 fn number_of_authorities(number: usize) -> String {

@@ -24,7 +24,30 @@ pub(super) fn trials() -> Vec<Trial> {
             "access::tls_certificates_of_one_host_are_for_no_other",
             hosts,
         ),
+        trial(
+            "access::tls_with_files_that_cannot_be_used_contacts_nobody",
+            unusable,
+        ),
     ]
+}
+
+async fn unusable() {
+    let (from, to) = (TestRegistry::start().await, TestRegistry::start().await);
+    let place = Workplace::new();
+    place.write("list.txt", "team/app:1\n");
+    let folder = format!(".config/containers/certs.d/{}", to.host());
+    place.write(&format!("{folder}/client.cert"), Authority::new().pem());
+    let (source, host) = (from.host(), to.host());
+    let run_it = format!("mirror -f list.txt -s {source} -d {host}");
+    let ended = place.run(&run_it).await.with(2);
+    ended.saying(&[&host, "client.cert"]);
+    assert!(from.log().is_empty() && to.log().is_empty());
+    let explain = format!("auth explain {host}");
+    place.run(&explain).await.with(2).saying(&["client.cert"]);
+    // Those of a host that is not in the run are no matter.
+    let run_it = format!("list-tags {source}/team/app");
+    Image::new(&["a"]).push(&from, "team/app", Some("1")).await;
+    place.run(&run_it).await.with(0);
 }
 
 async fn behind(transport: Transport) -> TestRegistry {
@@ -174,8 +197,8 @@ async fn hosts() {
         ended.failed().saying(&[host, "client certificate"]);
     }
     assert!(other.log().is_empty(), "{}", other.log_text());
-    // What cannot be used is said of the file, and nobody looks for it on the way to the registry.
+    // What cannot be used is said of the file, before anybody is asked.
     place.write(&format!("{folder}/client.key"), "no key");
-    let ended = place.run(&inspect(&known.host())).await.with(4);
-    ended.saying(&["client.key", "correct the files here", "was not asked"]);
+    let ended = place.run(&inspect(&known.host())).await.with(2);
+    ended.saying(&["client.key", "cannot be used", &known.host()]);
 }
