@@ -110,7 +110,10 @@ pub fn main() -> ExitCode {
                 return ExitCode::from(later.code());
             }
             // Help and version go to stdout with 0, mistakes to stderr with 2.
-            drop(error.print());
+            match masked(&error) {
+                Some(text) => drop(write!(io::stderr().lock(), "{text}")),
+                None => drop(error.print()),
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -180,6 +183,48 @@ const LATER_FLAGS: [&str; 1] = [
     // Hangar's `mirror validate` compares digests.
     "validate",
 ];
+
+/// What clap says of a mistake, without the values in it that may be secrets: a name with a user and a
+/// password in front, and what was given to a flag that takes no value, or as a word too many.
+fn masked(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let kind = error.kind();
+    let is_of_flag = matches!(kind, ErrorKind::ValueValidation | ErrorKind::InvalidValue);
+    let where_it_is = if is_of_flag || kind == ErrorKind::TooManyValues {
+        ContextKind::InvalidValue
+    } else if kind == ErrorKind::UnknownArgument {
+        ContextKind::InvalidArg
+    } else {
+        return None;
+    };
+    let ContextValue::String(value) = error.get(where_it_is)? else {
+        return None;
+    };
+    let is_secret = if is_of_flag {
+        has_password(value)
+    } else {
+        // A flag that is not known is told; what follows it, or stands alone, may be anything.
+        !value.starts_with('-') || value.contains('=')
+    };
+    if !is_secret || value.is_empty() {
+        return None;
+    }
+    let shown = match value.split_once('=') {
+        Some((flag, _)) if flag.starts_with('-') => format!("{flag}=***"),
+        _ => "***".to_owned(),
+    };
+    Some(error.render().to_string().replace(value.as_str(), &shown))
+}
+
+/// Whether a name has a user and a password in front of its host: `USER:PASSWORD@HOST`.
+fn has_password(name: &str) -> bool {
+    let Some((before, after)) = name.rsplit_once('@') else {
+        return false;
+    };
+    // What follows the `@` of an image is a digest.
+    let is_digest = after.starts_with("sha256:") || after.starts_with("sha512:");
+    before.contains(':') && !is_digest
+}
 
 /// What is said of a flag or word that clap does not know, but a later version will.
 fn later(error: &clap::Error) -> Option<Error> {

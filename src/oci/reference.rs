@@ -84,6 +84,11 @@ impl FromStr for Registry {
         if text.is_empty() {
             return fail(Reason::Empty);
         }
+        // What stands in front of an `@` may be a password, and is not repeated.
+        if let Some((_, host)) = text.rsplit_once('@') {
+            let reason = Reason::Grammar("a registry has no user and no password in front of it");
+            return Err(Error::new("registry", &format!("***@{host}"), reason));
+        }
         if text.len() > HOST_BYTES_MAX {
             return fail(Reason::TooLong(HOST_BYTES_MAX));
         }

@@ -36,7 +36,30 @@ pub(super) fn trials() -> Vec<Trial> {
             "access::silence_credentials_are_not_read_as_a_list",
             one_standard_input,
         ),
+        trial(
+            "access::silence_a_wrong_command_line_is_told_without_its_secrets",
+            command_lines,
+        ),
     ]
+}
+
+/// Where people type a password that belongs elsewhere.
+async fn command_lines() {
+    let place = Workplace::new();
+    for line in [
+        "mirror -f x -d somebody:GEHEIM1@127.0.0.1:7102",
+        "login https://somebody:GEHEIM1@host.example",
+        "inspect docker://somebody:GEHEIM1@host.example/app",
+        "copy somebody:GEHEIM1@host.example/app other.example/app",
+        "login a.example -u me GEHEIM1",
+        "login a.example --password-stdin=GEHEIM1",
+        "mirror -f x --src-no-creds=me:GEHEIM1",
+        "auth explain http://somebody:GEHEIM1@host.example",
+        "auth explain somebody:GEHEIM1@host.example",
+    ] {
+        let ended = place.run(line).await.with(2);
+        ended.hiding(&["GEHEIM1"]);
+    }
 }
 
 fn secrets() -> Secrets {
