@@ -70,11 +70,14 @@ fn kinds(report: &Value) -> Vec<String> {
     lines.iter().map(word).collect()
 }
 
-/// A workplace with a list of six images of `from`.
-async fn six(from: &TestRegistry) -> Workplace {
+/// How many images the list of [`twelve`] has: some may end while a registry is tried beside them.
+const LINES: usize = 12;
+
+/// A workplace with a list of twelve images of `from`.
+async fn twelve(from: &TestRegistry) -> Workplace {
     let place = Workplace::new();
     let mut list = String::new();
-    for n in 0..6 {
+    for n in 0..LINES {
         let name = format!("team/app{n}");
         Image::new(&[&name]).push(from, &name, Some("1")).await;
         list = format!("{list}{name}:1\n");
@@ -91,7 +94,7 @@ async fn nobody_known() {
         ..Settings::default()
     })
     .await;
-    let place = six(&from).await;
+    let place = twelve(&from).await;
     let (source, host) = (from.host(), to.host());
     let run = format!("mirror -f list.txt -s {source} -d {host} -j 1 --report report.json");
     let ended = place.run(&run).await.with(1);
@@ -105,7 +108,7 @@ fn ends_early(place: &Workplace) {
     let ends = kinds(&place.json("report.json"));
     let failed = ends.iter().take_while(|end| *end == "failed unauthorized");
     let failed = failed.count();
-    assert!((3..6).contains(&failed), "{ends:?}");
+    assert!((3..LINES).contains(&failed), "{ends:?}");
     let rest = &ends[failed..];
     assert!(
         rest.iter().all(|end| end == "not-tried unauthorized"),
@@ -123,7 +126,7 @@ async fn ended_with_403() {
         })
         .await,
     );
-    let place = six(&from).await;
+    let place = twelve(&from).await;
     let (source, host) = (from.host(), to.host());
     let run = format!(
         "mirror -f list.txt -s {source} -d {host} --dest-creds user:ended -j 1 --report report.json"
