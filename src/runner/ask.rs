@@ -7,7 +7,7 @@ use crate::oci::{Digest, Manifest, Namespace, Reference, Repository};
 use crate::registry::{self, Access, Client, Tls};
 use crate::transfer::{blamed, kind_of};
 
-use super::work::Refused;
+use super::work::{Refused, of_repositories};
 
 /// When a registry is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub(super) async fn reach(
         groups.entry(way).or_default().push(repository);
     }
     let mut refused = Refused::new();
+    let mut single = Vec::new();
     for group in groups.into_values() {
         let Some(first) = group.first() else { continue };
         let failure = match attempt(client, access, first, trial).await {
@@ -53,15 +54,14 @@ pub(super) async fn reach(
                 Detail::Certificate | Detail::CertificateTime | Detail::CertificateName
             );
         if is_of_group {
-            let of_group =
-                |repository: &&Repository| (Namespace::from(*repository), failure.clone());
-            refused.extend(group.iter().map(of_group));
+            single.extend(group.iter().map(|one| (*one, failure.clone())));
         } else {
             // Whoever asks: it cannot be reached.
             refused.push((first.registry().clone().into(), failure));
             break;
         }
     }
+    refused.extend(of_repositories(single, repositories));
     refused
 }
 

@@ -9,7 +9,7 @@ use crate::oci::{Namespace, Repository};
 use crate::registry::{Client, ErrorKind, Made, Project, project_of};
 use crate::transfer::blamed;
 
-use super::work::Refused;
+use super::work::{Refused, of_repositories};
 
 /// How many projects are asked for at once. The lanes of the registry bound the requests.
 const AT_ONCE: usize = 8;
@@ -94,11 +94,11 @@ async fn missing(
     group: &Group<'_>,
     projects: Projects,
 ) -> Option<Refused> {
-    let first = *group.first()?;
-    if project_of(first).is_none() {
-        let cause = format!("a Harbor has projects, and `{first}` is in none");
-        return Some(vec![(first.into(), no_project(&cause))]);
-    }
+    // A name of one part is in no project; beside others it is left to the run, which it fails.
+    let Some(first) = group.iter().copied().find(|one| project_of(one).is_some()) else {
+        let cause = format!("a Harbor has projects, and `{project}` is in none");
+        return Some(vec![(project.clone(), no_project(&cause))]);
+    };
     match client.project(first).await {
         Ok(Project::There | Project::Unknown) => return None,
         Ok(Project::Missing) => {}
@@ -156,12 +156,14 @@ async fn rights(client: &Client, group: &Group<'_>) -> Refused {
         .buffer_unordered(AT_ONCE)
         .collect::<Vec<_>>()
         .await;
-    std::iter::once(refused)
-        .chain(others.into_iter().flatten())
-        .collect()
+    let refused = std::iter::once(refused).chain(others.into_iter().flatten());
+    of_repositories(refused.collect(), group)
 }
 
-async fn right(client: &Client, repository: &Repository) -> Option<(Namespace, Failure)> {
+async fn right<'a>(
+    client: &Client,
+    repository: &'a Repository,
+) -> Option<(&'a Repository, Failure)> {
     let error = client.may_push(repository).await.err()?;
     if !matches!(
         error.kind,
@@ -171,5 +173,5 @@ async fn right(client: &Client, repository: &Repository) -> Option<(Namespace, F
         return None;
     }
     let failure = blamed(Stage::Preflight, Some(Side::Destination), &error);
-    Some((repository.into(), failure))
+    Some((repository, failure))
 }

@@ -1,5 +1,7 @@
 //! What a run does for each job, and what both tell each other.
 
+use std::collections::HashSet;
+
 use crate::event::{Failure, Note, Outcome, Side};
 use crate::oci::{Digest, Namespace, Repository};
 use crate::pace::Pace;
@@ -7,6 +9,24 @@ use crate::plan::Job;
 
 /// What is refused, by namespace.
 pub type Refused = Vec<(Namespace, Failure)>;
+
+/// The refusals of single repositories, of all that are `wanted`, by namespace. One that would take along what
+/// stands below it and is not refused (`group/project` and `group/project/image`) is left out: its own lines
+/// are tried, and fail by themselves.
+pub(super) fn of_repositories(
+    refused: Vec<(&Repository, Failure)>,
+    wanted: &[&Repository],
+) -> Refused {
+    let names: HashSet<&Repository> = refused.iter().map(|(name, _)| *name).collect();
+    let namespaces = refused
+        .into_iter()
+        .map(|(name, failure)| (Namespace::from(name), failure));
+    let takes_others = |(namespace, _): &(Namespace, Failure)| {
+        let mut others = wanted.iter().filter(|other| !names.contains(*other));
+        others.any(|other| namespace.covers(other))
+    };
+    namespaces.filter(|one| !takes_others(one)).collect()
+}
 
 /// What is done for one job of a plan.
 pub trait Work: Send + Sync + 'static {
@@ -101,5 +121,28 @@ impl From<Outcome> for Done {
             source: None,
             passed: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Kind, Stage};
+
+    #[test]
+    fn what_stands_below_a_refused_repository_is_not_taken_along() {
+        let of = |path: &str| Repository::new("h.example".parse().unwrap(), path).unwrap();
+        let [project, image, other] = ["group/project", "group/project/image", "other"].map(of);
+        let wanted = [&project, &image, &other];
+        let why = Failure::because(Stage::Preflight, None, Kind::Unauthorized, "no");
+        let refused = |names: &[&Repository]| {
+            let names: Vec<Repository> = names.iter().map(|name| (*name).clone()).collect();
+            let pairs = names.iter().map(|name| (name, why.clone())).collect();
+            of_repositories(pairs, &wanted).len()
+        };
+        assert_eq!(refused(&[&project]), 0);
+        assert_eq!(refused(&[&image]), 1);
+        assert_eq!(refused(&[&project, &image]), 2);
+        assert_eq!(refused(&[&project, &other]), 1);
     }
 }
