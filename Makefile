@@ -1,8 +1,9 @@
 # The front door. What is longer than two lines is a script in scripts/.
 
 # A commit that raises the limit says what the new packages save. 260 to 300: scrypt, secretbox, PKCS#8 and
-# Ed25519ph, to read what cosign writes, none of which is worth own code.
-LOCK_LIMIT := 300
+# Ed25519ph, to read what cosign writes, none of which is worth own code. 300 to 335: the Sigstore project's
+# verifier, with its ASN.1, and an event parser for YAML.
+LOCK_LIMIT := 335
 SCRIPTS := $(wildcard scripts/*.sh) .ci/run
 
 .DEFAULT_GOAL := help
