@@ -18,6 +18,7 @@ mod run;
 mod serve;
 mod sign;
 mod signals;
+mod trust;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -50,6 +51,8 @@ struct Environment {
     path: Option<OsString>,
     /// The passphrase of the private key; there and empty means that it is empty.
     cosign_password: Option<SecretString>,
+    /// What cosign's variables name to be trusted.
+    sigstore: trust::Variables,
     temporary: PathBuf,
     has_no_color: bool,
     is_terminal: bool,
@@ -68,6 +71,12 @@ impl Environment {
             uid: std::fs::metadata("/proc/self").ok().map(|own| own.uid()),
             path: nonempty("PATH"),
             cosign_password: std::env::var("COSIGN_PASSWORD").ok().map(Into::into),
+            sigstore: trust::Variables {
+                roots: nonempty("SIGSTORE_ROOT_FILE").map(PathBuf::from),
+                log: nonempty("SIGSTORE_REKOR_PUBLIC_KEY").map(PathBuf::from),
+                certificate_log: nonempty("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE").map(PathBuf::from),
+                timestamps: nonempty("SIGSTORE_TSA_CERTIFICATE_FILE").map(PathBuf::from),
+            },
             temporary: std::env::temp_dir(),
             has_no_color: nonempty("NO_COLOR").is_some(),
             is_terminal: io::stderr().is_terminal() && !dumb,

@@ -18,7 +18,8 @@ pub use failure::{CAUSE_CHARS_MAX, CAUSES_MAX, Detail, Failure, Kind, Side, Stag
 pub use ledger::{Error, Ledger, Reason};
 pub use meter::{InFlight, Meter, Reading};
 pub use signature::{
-    Checked, Evidence, Format, Role, SignedManifest, Signing, Validation, Verdict,
+    Certificate, Checked, Evidence, Format, Maker, Role, SignedManifest, Signing, Validation,
+    Verdict,
 };
 pub use summary::{End, Summary};
 
@@ -33,6 +34,8 @@ pub enum Event {
     Began {
         /// The number of jobs of the plan, duplicates too.
         jobs: usize,
+        /// What every report says at its beginning: what is not demanded, say, because somebody said so.
+        warnings: Vec<String>,
     },
     /// A job was started. One that is a duplicate, or was never tried, is finished without.
     Started {

@@ -87,6 +87,7 @@ pub(super) fn run_of(outcomes: &[Outcome], skipped: usize, end: End) -> Vec<Even
     let mut ledger = Ledger::new(outcomes.len(), skipped);
     let mut events = vec![Event::Began {
         jobs: outcomes.len(),
+        warnings: Vec::new(),
     }];
     for (position, outcome) in outcomes.iter().enumerate() {
         let job = JobId::new(position);

@@ -53,7 +53,7 @@ use crate::plan::{Course, Job, JobId, Plan};
 const TICK: Duration = Duration::from_millis(200);
 
 /// The bounds of a run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Jobs under way at once.
     pub jobs: NonZeroUsize,
@@ -61,6 +61,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// Bad lines that were skipped, which the counts have to show.
     pub skipped: usize,
+    /// What every report says at its beginning, each one sentence fit for printing.
+    pub warnings: Vec<String>,
 }
 
 /// Whether the run shall go on; sent by whoever hears the signals.
@@ -106,6 +108,7 @@ pub async fn run<W: Work>(
     };
     run.consumer.event(&Event::Began {
         jobs: run.plan.jobs().len(),
+        warnings: run.settings.warnings.clone(),
     });
     let end = run.all(&mut wish).await;
     run.leave_rest(end);

@@ -353,6 +353,7 @@ impl Case {
                 jobs: NonZeroUsize::new(4).unwrap(),
                 timeout: None,
                 skipped: 0,
+                warnings: Vec::new(),
             },
             stop: Stop::Never,
         }
@@ -504,7 +505,7 @@ impl Story {
             assert_eq!(at == 0, matches!(event, Event::Began { .. }));
             assert_eq!(at == last, matches!(event, Event::Ended { .. }));
             match event {
-                Event::Began { jobs } => assert_eq!(*jobs, states.len()),
+                Event::Began { jobs, warnings: _ } => assert_eq!(*jobs, states.len()),
                 Event::Started { job } => {
                     let state = &mut states[job.position()];
                     assert_eq!(*state, State::Waiting);
@@ -743,7 +744,7 @@ proptest! {
     /// Promise 1.
     #[test]
     fn every_line_ends_once(case in any_case()) {
-        let (settings, stop) = (case.settings, case.stop);
+        let (settings, stop) = (case.settings.clone(), case.stop);
         let done = paused(case.run());
         done.ends_every_line_once();
         done.ends_as_written(settings.timeout);

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use crate::attached::Attached;
 use crate::event::{Evidence, Failure, Format, Role, SignedManifest};
 use crate::oci::{self, Algorithm, Descriptor, Pinned, Reference, Repository};
-use crate::sigstore::{KeyError, PAYLOAD_BYTES_MAX, Payload, PrivateKey};
+use crate::sigstore::{KeyError, PAYLOAD_BYTES_MAX, Payload, PrivateKey, Signers};
 use crate::verify;
 
 use error::{Cause, Error};
@@ -251,8 +251,8 @@ impl Job<'_> {
 
     /// Whether a signature of `format` by the same key says the same.
     async fn is_found_in(&self, format: Format) -> Result<bool, Cause> {
-        let keys = [self.key.public().clone()];
-        let found = verify::signatures(self.attached, &self.subject, &keys, format).await?;
+        let own = Signers::Keys(vec![self.key.public().clone()]);
+        let found = verify::signatures(self.attached, &self.subject, &own, format).await?;
         Ok(found.iter().any(|evidence| self.claim.is_said_by(evidence)))
     }
 

@@ -7,22 +7,29 @@
 //! | bundles | [`Bundle`] | cosign 3's | v0.1 to v0.3 with a DSSE envelope and a key |
 //!
 //! Everything that is read is bounded before it is parsed, and nothing of a payload or statement is
-//! handed out before the signature over exactly those bytes was verified. Certificates and
-//! transparency logs are recognised and refused by name.
+//! handed out before the signature over exactly those bytes was verified. [`Signers`] says who may have
+//! made one: keys, keys with a log's word, or certificates; all of it is judged offline.
 
 mod bundle;
+mod certificate;
 mod json;
 mod key;
 mod payload;
+mod signers;
 
 #[cfg(test)]
 mod tests;
 
 pub use bundle::{BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, Statement, StatementSubject};
+pub use certificate::{
+    BUILT_IN_ROOT_DATE, CERTIFICATE_ANNOTATION, Certificates, Certified, LoggedKeys, Material,
+    Pieces, Pki, ROOT_BYTES_MAX, Relaxed, RootError, Subject, TrustRoot, Words, WordsError,
+};
 pub use key::{
     KEY_FILE_BYTES_MAX, KeyError, KeyFile, Passphrase, PrivateKey, PublicKey, SealedKey,
 };
 pub use payload::{PAYLOAD_BYTES_MAX, Payload};
+pub use signers::{Maker, Signers};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -53,6 +60,16 @@ pub enum Refusal {
 /// Decodes base64 as RFC 4648 section 4 has it, padding included; anything else is `None`.
 fn from_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
+}
+
+/// A signature as annotations have it: base64, and no longer than any that is made.
+fn signature_of(text: &str) -> Result<Vec<u8>, Refusal> {
+    // Four characters of base64 for three bytes.
+    if text.len() > SIGNATURE_BYTES_MAX / 3 * 4 {
+        let what = format!("the signature has more than {SIGNATURE_BYTES_MAX} bytes");
+        return Err(Refusal::Form(what));
+    }
+    from_base64(text).ok_or_else(|| Refusal::Form("the signature is not base64".to_owned()))
 }
 
 fn to_base64(bytes: &[u8]) -> String {

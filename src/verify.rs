@@ -1,4 +1,4 @@
-//! Gathering one image's signatures and judging them, by keys.
+//! Gathering one image's signatures and judging them, by keys or by certificates.
 //!
 //! Three verdicts, never two. Only an answer leads to "rejected": a place that could not be asked, or
 //! that holds more than is read, makes the verdict "undetermined", unless a signature in another place
@@ -6,9 +6,8 @@
 //! manifest, one for each payload until one is accepted), then the referrers, each opened and
 //! recognised by what it holds, since registries and tools disagree about artifact types.
 //!
-//! What is trusted: bytes that fit their digests, and what one of the given keys signed. Everything
-//! else, annotations and hints and lists, only says where to look. Certificates cannot be verified
-//! yet: a signature that carries one is tried with the keys like any other, and its reason says so.
+//! What is trusted: bytes that fit their digests, and what somebody signed who may
+//! ([`crate::sigstore::Signers`]). Everything else, annotations and hints and lists, only says where to look.
 
 mod bounds;
 mod check;
@@ -17,6 +16,7 @@ mod gather;
 mod judge;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 
@@ -30,7 +30,7 @@ use crate::oci::{Digest, Manifest, Pinned, PlatformSelection, Reference, Reposit
 use crate::pace::Pace;
 use crate::policy::SignedIdentity;
 use crate::registry::Access;
-use crate::sigstore::PublicKey;
+use crate::sigstore::Signers;
 use crate::transfer::kind_of;
 
 use bounds::failed;
@@ -45,7 +45,7 @@ const JUDGED_AT_ONCE: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Demand {
     /// One of these must have made it.
-    pub keys: Vec<PublicKey>,
+    pub signers: Arc<Signers>,
     /// The identity it must name.
     pub identity: SignedIdentity,
     /// Annotations it must have, each with this value.

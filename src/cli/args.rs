@@ -11,6 +11,7 @@ mod access;
 mod login;
 mod selecting;
 mod signatures;
+mod trusting;
 
 pub(super) use access::{Access, OneSide, TwoSides};
 pub(super) use login::{BelowAuth, ExplainArgs, LoginArgs, LogoutArgs};
@@ -19,6 +20,7 @@ pub(super) use signatures::{
     BelowSign, IdentityArgs, InPlace, SignArgs, SignCommand, Signatures, Signing, ValidateArgs,
     annotations,
 };
+pub(super) use trusting::{TrustArgs, Who};
 
 use super::access::Typed;
 use super::generate_key::GenerateKeyArgs;

@@ -20,7 +20,7 @@ use super::args::{
 use super::error::Error;
 use super::lists::{BadLines, Lists};
 use super::run::Run;
-use super::{Environment, access, keys, policy};
+use super::{Environment, access, keys, policy, trust};
 
 /// `consign mirror`, and with `--dry-run` `consign plan`.
 pub(super) async fn mirror(
@@ -119,7 +119,7 @@ impl Copy {
             return Err(Error::refused(&format!("`{flag}` is not there yet")));
         }
         options(&self.copying, None)?;
-        self.trust()?;
+        self.trust(environment)?;
         policy::gate(&self.copying, environment)?;
         let signatures = &self.copying.signatures;
         if let Some(key) = &signatures.sign_key {
@@ -164,27 +164,33 @@ impl Copy {
         Err(Error::refused(why))
     }
 
-    /// What sources must prove, where that is asked.
-    fn trust(&self) -> Result<Option<Trust>, Error> {
+    /// What sources must prove, where that is asked, and what every report says of it.
+    fn trust(&self, environment: &Environment) -> Result<(Option<Trust>, Vec<String>), Error> {
         let signatures = &self.copying.signatures;
-        if signatures.verify_keys.is_empty() {
-            let identity = &signatures.identity;
-            if identity.exact_repository.is_some() || identity.signed_identity.is_some() {
-                return Err(Error::refused(
-                    "`--exact-repository` and `--signed-identity` need `--verify-key`",
-                ));
-            }
-            return Ok(None);
-        }
+        let known = trust::signers(
+            &signatures.verify_keys,
+            &signatures.verify_who.clone().into(),
+            &signatures.trust,
+            (trust::VERIFY, environment),
+        )?;
+        let Some(known) = known else {
+            return match signatures.needs_verification() {
+                Some(flag) => Err(Error::refused(&format!(
+                    "`{flag}` needs `--verify-key` or `--verify-certificate-identity`"
+                ))),
+                None => Ok((None, Vec::new())),
+            };
+        };
         let subjects = signatures.verify_subjects.map(Into::into);
         self.check_index(subjects)?;
-        Ok(Some(Trust {
-            keys: keys::public(&signatures.verify_keys)?,
-            identity: keys::identity(&signatures.identity)?,
+        let trust = Trust {
+            identity: trust::identity(&signatures.identity, &known.signers)?,
+            signers: known.signers,
             annotations: keys::annotations(&signatures.verify_annotations, [])?,
             subjects: subjects.unwrap_or_default(),
             selection: options(&self.copying, None)?.selection,
-        }))
+        };
+        Ok((Some(trust), known.warnings))
     }
 
     /// Who signs what was copied, where that is asked.
@@ -215,6 +221,7 @@ impl Copy {
         environment: &Environment,
     ) -> Result<u8, Error> {
         self.check(environment)?;
+        let (trust, warnings) = self.trust(environment)?;
         let run = Run {
             command: self.command,
             plan: Arc::clone(&self.plan),
@@ -225,9 +232,9 @@ impl Copy {
             digests: self.copying.digests.clone(),
             output: self.output,
             bounds: self.bounds.clone(),
+            warnings,
         };
         run.check_outputs()?;
-        let trust = self.trust()?;
         let gate = policy::gate(&self.copying, environment)?;
         let signer = self.signer(environment).await?;
         let own = signer.as_ref().map(|signer| signer.key.public().clone());

@@ -34,6 +34,8 @@ pub(super) struct Run {
     /// What stdout says.
     pub(super) output: Output,
     pub(super) bounds: Bounds,
+    /// What every report says at its beginning.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Run {
@@ -51,6 +53,7 @@ impl Run {
             jobs: self.bounds.jobs,
             timeout: self.bounds.timeout,
             skipped: self.skipped.len(),
+            warnings: self.warnings.clone(),
         };
         let (wish, wishes) = watch::channel(Wish::Go);
         let consumer = Told {

@@ -16,7 +16,7 @@ use super::error::Error;
 use super::lists::{self, BadLines, Lists, Rejected};
 use super::mirror::{say_skipped, show};
 use super::run::Run;
-use super::{Environment, access, keys};
+use super::{Environment, access, keys, trust};
 
 /// What Hangar validates of an image unless told otherwise.
 const USUAL: (&[&str], &[&str]) = (&["linux"], &["amd64", "arm64"]);
@@ -72,14 +72,14 @@ pub(super) async fn validate(
     environment: &Environment,
 ) -> Result<u8, Error> {
     refuse_later(args.later.first())?;
-    if args.keys.is_empty() {
-        return Err(no_key());
-    }
+    let flags = (trust::VALIDATE, environment);
+    let known = trust::signers(&args.keys, &args.who, &args.trust, flags)?;
+    let known = known.ok_or_else(nobody)?;
     let stay = Staying::read(args.images, general)?;
     let selection = stay.images.selecting.selection(USUAL);
     let trust = Trust {
-        keys: keys::public(&args.keys)?,
-        identity: keys::identity(&args.identity)?,
+        identity: trust::identity(&args.identity, &known.signers)?,
+        signers: known.signers,
         annotations: keys::annotations(
             &stay.images.annotations,
             stay.images.selecting.annotations(),
@@ -96,7 +96,10 @@ pub(super) async fn validate(
         );
     }
     let (access, side) = (stay.images.access.clone(), stay.images.side.clone());
-    let run = stay.run("validate", failed);
+    let run = Run {
+        warnings: known.warnings,
+        ..stay.run("validate", failed)
+    };
     run.check_outputs()?;
     let attached = attached(&run.plan, (&access, &side), environment).await?;
     let work = Validate::new(attached, trust);
@@ -122,6 +125,13 @@ fn rejected(stay: &Staying) -> HashSet<plan::JobId> {
 
 fn no_key() -> Error {
     Error::refused("`--key FILE` is missing").with_hint("`consign generate-key` makes a pair")
+}
+
+fn nobody() -> Error {
+    Error::refused(
+        "`--key FILE` is missing, and `--certificate-identity` with `--certificate-oidc-issuer`",
+    )
+    .with_hint("a signature is by somebody's key, or by a certificate that names somebody")
 }
 
 fn refuse_later(flag: Option<&'static str>) -> Result<(), Error> {
@@ -176,6 +186,7 @@ impl Staying {
             digests: None,
             output: self.images.output,
             bounds: self.images.bounds,
+            warnings: Vec::new(),
         }
     }
 }

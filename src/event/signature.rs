@@ -60,11 +60,53 @@ pub enum Role {
     Other,
 }
 
+/// Who made a signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Maker {
+    /// The holder of a key.
+    Key {
+        /// The key's id.
+        id: String,
+        /// When a transparency log took it in, RFC 3339; `None` where no log was asked.
+        time: Option<String>,
+    },
+    /// Whom a certificate names.
+    Certificate(Box<Certificate>),
+}
+
+impl Maker {
+    /// The id of the key; `None` where it was a certificate.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Key { id, time: _ } => Some(id),
+            Self::Certificate(_) => None,
+        }
+    }
+}
+
+/// What a certificate that passed everything says of who signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// An email address or a URI.
+    pub identity: String,
+    /// Who vouched for that; empty where it does not say.
+    pub issuer: String,
+    /// When the signature was there, RFC 3339, by the first proof of it; `None` where the present time
+    /// counted.
+    pub time: Option<String>,
+    /// Whether a transparency log vouched for the signature.
+    pub logged: bool,
+    /// Whether a certificate log vouched for the certificate.
+    pub transparent: bool,
+    /// What it says of the build, by OID.
+    pub claims: BTreeMap<String, String>,
+}
+
 /// The signature that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// The id of the key that made it.
-    pub key: String,
+    /// Who made it.
+    pub by: Maker,
     /// Where it was found.
     pub format: Format,
     /// The identity it names; `None` where it names none.

@@ -33,6 +33,7 @@ pub struct Document {
     began: SystemTime,
     ends: Vec<Option<(Outcome, Duration)>>,
     notes: BTreeMap<JobId, Vec<Note>>,
+    warnings: Vec<String>,
 }
 
 impl Document {
@@ -59,6 +60,7 @@ impl Document {
             began: clock(),
             ends: vec![None; plan.jobs().len()],
             notes: BTreeMap::new(),
+            warnings: Vec::new(),
         })
     }
 
@@ -86,6 +88,7 @@ impl Document {
             began: time(self.began),
             ended: time((self.clock)()),
             end: EndView::of(summary, end),
+            warnings: &self.warnings,
             skipped: self.skipped.iter().map(SkippedView::of).collect(),
             lines: LinesView {
                 plan: &self.plan,
@@ -103,7 +106,10 @@ impl Document {
 impl Reporter for Document {
     fn event(&mut self, event: &Event) -> Result<(), Error> {
         match event {
-            Event::Began { .. } => self.began = (self.clock)(),
+            Event::Began { jobs: _, warnings } => {
+                self.began = (self.clock)();
+                self.warnings.clone_from(warnings);
+            }
             Event::Started { .. } => {}
             Event::Noted { job, note } => self.note(*job, note),
             Event::Finished {
@@ -130,6 +136,9 @@ struct Head<'a, B: Serialize, E: Serialize> {
     ended: E,
     #[serde(flatten)]
     end: EndView,
+    /// What the run was told not to demand.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
     skipped: Vec<SkippedView<'a>>,
     lines: LinesView<'a>,
 }

@@ -44,6 +44,7 @@ pub struct Failures {
     command: String,
     states: Vec<State>,
     stale: bool,
+    warnings: Vec<String>,
     interval: Duration,
     due: Instant,
 }
@@ -97,6 +98,7 @@ impl Failures {
             command: text::cleaned(command, REASON_CHARS_MAX),
             states,
             stale: false,
+            warnings: Vec::new(),
             interval: INTERVAL,
             due: Instant::now(),
         };
@@ -117,6 +119,7 @@ impl Failures {
             states: &self.states,
             skipped: &self.skipped,
             command: &self.command,
+            warnings: &self.warnings,
         };
         let written = self.output.write(sync, |out| content.write(out));
         // A disk that is full is asked again no sooner than one that is not.
@@ -170,7 +173,11 @@ impl Reporter for Failures {
                 self.write_when_due()
             }
             Event::Ended { .. } => self.finish(),
-            Event::Began { .. } | Event::Started { .. } | Event::Noted { .. } => Ok(()),
+            Event::Began { jobs: _, warnings } => {
+                self.warnings.clone_from(warnings);
+                Ok(())
+            }
+            Event::Started { .. } | Event::Noted { .. } => Ok(()),
         }
     }
 
@@ -199,6 +206,7 @@ struct Content<'a> {
     states: &'a [State],
     skipped: &'a [Skipped],
     command: &'a str,
+    warnings: &'a [String],
 }
 
 impl Content<'_> {
@@ -209,6 +217,9 @@ impl Content<'_> {
             "# What `consign {}` has left to do. Run the same command again with this file as its list.",
             self.command
         )?;
+        for warning in self.warnings {
+            writeln!(out, "# warning: {warning}")?;
+        }
         for (job, state) in self.plan.jobs().iter().zip(self.states) {
             match state {
                 State::Well => continue,

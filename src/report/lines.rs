@@ -52,8 +52,12 @@ impl<W: Write> Lines<W> {
     fn tell(&mut self, event: &Event) -> io::Result<()> {
         let plan = Arc::clone(&self.plan);
         match event {
-            Event::Began { jobs } => {
-                self.write("began", &Body::Began { jobs: *jobs })?;
+            Event::Began { jobs, warnings } => {
+                let began = Body::Began {
+                    jobs: *jobs,
+                    warnings,
+                };
+                self.write("began", &began)?;
                 for skipped in self.skipped.clone() {
                     self.write("skipped", &Body::Skipped(SkippedView::of(&skipped)))?;
                 }
@@ -121,6 +125,8 @@ struct Envelope<'a, T: Serialize> {
 enum Body<'a> {
     Began {
         jobs: usize,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        warnings: &'a [String],
     },
     Skipped(SkippedView<'a>),
     Started(JobView<'a>),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::event::{Checked, Evidence, Role, SignedManifest, Signing, Validation};
+use crate::event::{
+    Certificate, Checked, Evidence, Maker, Role, SignedManifest, Signing, Validation,
+};
 use crate::oci::Digest;
 
 /// The validation of one image.
@@ -86,7 +88,8 @@ impl RoleView {
 
 #[derive(Serialize)]
 struct EvidenceView<'a> {
-    key: &'a str,
+    #[serde(flatten)]
+    by: MakerView<'a>,
     format: &'static str,
     identity: Option<&'a str>,
     identity_proven: bool,
@@ -96,11 +99,63 @@ struct EvidenceView<'a> {
 impl<'a> EvidenceView<'a> {
     fn of(evidence: &'a Evidence) -> Self {
         Self {
-            key: &evidence.key,
+            by: MakerView::of(&evidence.by),
             format: evidence.format.as_str(),
             identity: evidence.identity.as_deref(),
             identity_proven: evidence.identity_proven,
             annotations: &evidence.annotations,
+        }
+    }
+}
+
+/// Who made a signature: a key, or whom a certificate names.
+#[derive(Serialize, Default)]
+struct MakerView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateView<'a>>,
+    /// When it was there, where that was proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<&'a str>,
+}
+
+impl<'a> MakerView<'a> {
+    fn of(maker: &'a Maker) -> Self {
+        match maker {
+            Maker::Key { id, time } => Self {
+                key: Some(id),
+                time: time.as_deref(),
+                ..Self::default()
+            },
+            Maker::Certificate(certificate) => Self {
+                certificate: Some(CertificateView::of(certificate)),
+                time: certificate.time.as_deref(),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CertificateView<'a> {
+    identity: &'a str,
+    issuer: &'a str,
+    /// Whether a transparency log vouched for the signature.
+    logged: bool,
+    /// Whether a certificate log vouched for the certificate.
+    sct: bool,
+    claims: &'a BTreeMap<String, String>,
+}
+
+impl<'a> CertificateView<'a> {
+    fn of(certificate: &'a Certificate) -> Self {
+        Self {
+            identity: &certificate.identity,
+            issuer: &certificate.issuer,
+            logged: certificate.logged,
+            sct: certificate.transparent,
+            claims: &certificate.claims,
         }
     }
 }

@@ -109,9 +109,12 @@ impl<W: Write> Terminal<W> {
     fn tell(&mut self, event: &Event) -> io::Result<()> {
         let plan = Arc::clone(&self.plan);
         match event {
-            Event::Began { jobs } => {
+            Event::Began { jobs, warnings } => {
                 self.began = Instant::now();
                 self.total = *jobs;
+                for warning in warnings {
+                    self.print(&format!("warning: {warning}\n"))?;
+                }
                 Ok(())
             }
             Event::Started { job } => {

@@ -166,7 +166,12 @@ fn bars_show_what_runs_and_only_failures_are_printed() {
     let mut out = Vec::new();
     let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255);
     let mut terminal = Terminal::new(&mut out, &plan, &meter, Colour::Never).with_bars_on(target);
-    terminal.event(&Event::Began { jobs: 20 }).unwrap();
+    terminal
+        .event(&Event::Began {
+            jobs: 20,
+            warnings: Vec::new(),
+        })
+        .unwrap();
     for job in 0..12 {
         terminal
             .event(&Event::Started {

@@ -1,11 +1,12 @@
 //! What the host's `policy.json` asks of a source, with the keys that it names.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::event::{Failure, Format, Kind, Outcome, Side, Stage};
 use crate::oci::Reference;
 use crate::policy::{KeySource, Policy, Requirement, SigstoreSigned};
-use crate::sigstore::PublicKey;
+use crate::sigstore::{PublicKey, Signers};
 use crate::verify::{Demand, Search};
 
 /// The host's policy, ready to be asked.
@@ -97,7 +98,7 @@ impl Gate {
                 .collect(),
         };
         Ok(Demand {
-            keys: keys?,
+            signers: Arc::new(Signers::Keys(keys?)),
             identity: signed.identity.clone(),
             annotations: BTreeMap::new(),
             // podman and skopeo know signatures under tags alone.

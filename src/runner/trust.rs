@@ -1,12 +1,13 @@
 //! What is asked of signatures, for all jobs of a run; and what that means for one of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::event::{Failure, Kind, Outcome, Side, Stage, Validation, Verdict};
 use crate::oci::{Digest, PlatformSelection};
 use crate::plan::Job;
 use crate::policy::SignedIdentity;
-use crate::sigstore::PublicKey;
+use crate::sigstore::Signers;
 use crate::template::{Template, Values};
 use crate::verify::{Demand, Search, Subjects};
 
@@ -22,8 +23,8 @@ pub enum Identity {
 /// What signatures of a run's images must be.
 #[derive(Debug, Clone)]
 pub struct Trust {
-    /// One of these keys must have made them.
-    pub keys: Vec<PublicKey>,
+    /// One of these must have made them.
+    pub signers: Arc<Signers>,
     /// The identity they must name.
     pub identity: Identity,
     /// Annotations they must have.
@@ -64,7 +65,7 @@ impl Trust {
             annotations.insert(name.clone(), value);
         }
         Ok(Demand {
-            keys: self.keys.clone(),
+            signers: Arc::clone(&self.signers),
             identity,
             annotations,
             search: Search::Everywhere,

@@ -166,7 +166,10 @@ fn claims_that_nobody_can_read_are_refused() {
 #[test]
 fn the_same_is_said_only_by_the_same_name_and_annotations() {
     let says = |identity: Option<&str>, annotations: &[(&str, &str)]| Evidence {
-        key: String::new(),
+        by: crate::event::Maker::Key {
+            id: String::new(),
+            time: None,
+        },
         format: Format::Tag,
         identity: identity.map(str::to_owned),
         identity_proven: false,

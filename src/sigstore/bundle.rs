@@ -46,6 +46,8 @@ const IN_TOTO: &str = "application/vnd.in-toto+json";
 pub struct Bundle {
     has_certificate: bool,
     content: Content,
+    /// As it was read, for the verifier of certificates and logs.
+    text: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -177,6 +179,7 @@ impl Bundle {
         Ok(Self {
             has_certificate,
             content,
+            text: bytes.to_vec(),
         })
     }
 
@@ -194,20 +197,51 @@ impl Bundle {
     }
 
     /// Checks the envelope's signature by one of `keys`, and gives what it says with the position of
-    /// the key that made it. The predicate type and the subjects are for the caller to compare.
+    /// the key that made it. The predicate type and the subjects are for the caller to compare. No log
+    /// is asked.
     ///
     /// # Errors
     ///
     /// [`Refusal::Signature`] when none of `keys` made it, else a form: it carries a certificate, is
     /// no envelope, or its payload is no in-toto statement.
     pub fn verify(&self, keys: &[PublicKey]) -> Result<(Statement, usize), Refusal> {
-        let refused = |what: String| Err(Refusal::Form(what));
         if self.has_certificate {
-            return refused(
-                "the bundle carries a certificate, and verifying by certificates is not there yet"
-                    .to_owned(),
-            );
+            let what = "the bundle carries a certificate, and a key's signature is wanted";
+            return Err(Refusal::Form(what.to_owned()));
         }
+        let position = self.maker(keys)?;
+        Ok((self.claimed()?, position))
+    }
+
+    /// The position of the first of `keys` that made the envelope's signature.
+    pub(super) fn maker(&self, keys: &[PublicKey]) -> Result<usize, Refusal> {
+        let (message, signature) = self.signed()?;
+        maker(keys, &message, signature)
+    }
+
+    /// The bytes that are signed, and the signature over them.
+    pub(super) fn signed(&self) -> Result<(Vec<u8>, &[u8]), Refusal> {
+        let (payload, payload_type, signature) = self.envelope()?;
+        Ok((encoded(payload_type, payload), signature))
+    }
+
+    /// What the statement says, whoever signed it.
+    pub(super) fn claimed(&self) -> Result<Statement, Refusal> {
+        let (payload, _, _) = self.envelope()?;
+        Statement::parse(payload)
+    }
+
+    /// Its text, where it carries a certificate.
+    pub(super) fn with_certificate(&self) -> Option<&[u8]> {
+        self.has_certificate.then_some(&*self.text)
+    }
+
+    /// Its text, where it names a key.
+    pub(super) fn with_key(&self) -> Option<&[u8]> {
+        (!self.has_certificate).then_some(&*self.text)
+    }
+
+    fn envelope(&self) -> Result<(&[u8], &str, &[u8]), Refusal> {
         let Content::Envelope {
             payload,
             payload_type,
@@ -215,19 +249,16 @@ impl Bundle {
             ..
         } = &self.content
         else {
-            return refused(
-                "the bundle holds a message signature, and verifying those is not there yet"
-                    .to_owned(),
-            );
+            let what = "the bundle holds a message signature: it signs a file by itself, and says nothing of an image";
+            return Err(Refusal::Form(what.to_owned()));
         };
         if payload_type != IN_TOTO {
             let payload_type = cleaned(payload_type, 100);
-            return refused(format!(
+            return Err(Refusal::Form(format!(
                 "the bundle's payload is `{payload_type}`, not `{IN_TOTO}`"
-            ));
+            )));
         }
-        let position = maker(keys, &encoded(payload_type, payload), signature)?;
-        Ok((Statement::parse(payload)?, position))
+        Ok((payload, payload_type, signature))
     }
 
     /// Signs a statement of predicate [`COSIGN_SIGN_PREDICATE`]; gives the bundle's bytes, which are

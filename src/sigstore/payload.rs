@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::json::{self, Members};
-use super::{PublicKey, Refusal, SIGNATURE_BYTES_MAX, from_base64, maker};
+use super::{PublicKey, Refusal, maker, signature_of};
 use crate::oci::Digest;
 use crate::text::cleaned;
 
@@ -92,23 +92,24 @@ impl Payload {
         signature_base64: &str,
         keys: &[PublicKey],
     ) -> Result<(Self, usize), Refusal> {
+        Self::check_size(bytes)?;
+        let signature = signature_of(signature_base64)?;
+        let position = maker(keys, bytes, &signature)?;
+        Ok((Self::read(bytes)?, position))
+    }
+
+    /// Refuses what is longer than any payload that is read.
+    pub(super) fn check_size(bytes: &[u8]) -> Result<(), Refusal> {
         if u64::try_from(bytes.len()).is_ok_and(|length| length > PAYLOAD_BYTES_MAX) {
             let what = format!("the payload has more than {PAYLOAD_BYTES_MAX} bytes");
             return Err(Refusal::Form(what));
         }
-        // Four characters of base64 for three bytes.
-        if signature_base64.len() > SIGNATURE_BYTES_MAX / 3 * 4 {
-            let what = format!("the signature has more than {SIGNATURE_BYTES_MAX} bytes");
-            return Err(Refusal::Form(what));
-        }
-        let signature = from_base64(signature_base64)
-            .ok_or_else(|| Refusal::Form("the signature is not base64".to_owned()))?;
-        let position = maker(keys, bytes, &signature)?;
-        Ok((Self::parse(bytes)?, position))
+        Ok(())
     }
 
-    /// Reads a payload, in the order of containers/image, so that the first reason is theirs too.
-    fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+    /// Reads a payload whose signature was verified, in the order of containers/image, so that the first
+    /// reason is theirs too.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Refusal> {
         let [critical, optional] = Members::read(bytes)?.exactly(["critical", "optional"])?;
         let optional = read_optional(optional)?;
         let [kind, image, identity] = members(critical)?.exactly(["type", "image", "identity"])?;

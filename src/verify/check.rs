@@ -1,22 +1,21 @@
-//! What one signature says, once a key has vouched for it.
+//! What one signature says, once somebody who may sign has vouched for it.
 
 use std::collections::BTreeMap;
 
-use crate::event::{Evidence, Format};
+use crate::event::{Certificate, Evidence, Format, Maker};
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::policy::SignedIdentity;
 use crate::sigstore::{
-    Bundle, COSIGN_SIGN_PREDICATE, Payload, PublicKey, Refusal, StatementSubject,
+    self, Bundle, COSIGN_SIGN_PREDICATE, Material, Refusal, Signers, StatementSubject,
 };
 
 use super::Demand;
-use super::gather::{CERTIFICATE, other_predicate};
+use super::gather::other_predicate;
 
-/// What a signature says of a digest that one of the keys made.
+/// What a signature says of a digest that somebody made who may sign.
 #[derive(Debug)]
 pub(super) struct Said {
-    /// The id of that key.
-    key: String,
+    by: Maker,
     format: Format,
     /// The identity it names, if it names one.
     identity: Option<String>,
@@ -28,7 +27,7 @@ pub(super) struct Said {
 pub(super) enum Unfit {
     /// It is no signature.
     Other(String),
-    /// It is none by these keys for this digest.
+    /// It is none by those who may sign, for this digest.
     Refused(String),
 }
 
@@ -56,18 +55,19 @@ pub(super) enum Unaccepted {
 /// in [`Said::accepted`].
 pub(super) fn simple(
     subject: &Digest,
-    keys: &[PublicKey],
+    signers: &Signers,
     format: Format,
     (layer, signature, payload): (&Descriptor, &str, &[u8]),
 ) -> Result<Said, Unfit> {
-    let has_certificate = layer.annotations.contains_key(CERTIFICATE);
-    let (payload, position) = Payload::verify(payload, signature, keys)
-        .map_err(|refusal| refused(&refusal, has_certificate))?;
+    let material = Material::of(&layer.annotations);
+    let (payload, maker) = signers
+        .payload((payload, signature), &material)
+        .map_err(|refusal| refused(&refusal, material.has_certificate(), signers))?;
     if payload.digest != *subject {
         return Err(Unfit::Refused(wrong_digest(&payload.digest)));
     }
     Ok(Said {
-        key: id(keys, position),
+        by: by(maker),
         format,
         identity: Some(payload.reference),
         annotations: payload.optional,
@@ -77,19 +77,21 @@ pub(super) fn simple(
 /// What a bundle says of `subject`, once for each of its subjects that is meant; not empty.
 pub(super) fn bundle(
     subject: &Digest,
-    keys: &[PublicKey],
+    signers: &Signers,
     bytes: &[u8],
 ) -> Result<Vec<Said>, Unfit> {
-    let bundle = Bundle::parse(bytes).map_err(|refusal| refused(&refusal, false))?;
+    let unfit = |refusal: &Refusal| Unfit::Refused(refusal.to_string());
+    let bundle = Bundle::parse(bytes).map_err(|refusal| unfit(&refusal))?;
     // An attestation is usually by somebody else's key: what it is says more than that.
     if let Some(predicate) = bundle.claimed_predicate()
         && predicate != COSIGN_SIGN_PREDICATE
     {
         return Err(Unfit::Other(other_predicate(predicate)));
     }
-    let (statement, position) = bundle
-        .verify(keys)
-        .map_err(|refusal| refused(&refusal, false))?;
+    let (statement, maker) = signers
+        .statement(&bundle)
+        .map_err(|refusal| refused(&refusal, bundle.has_certificate(), signers))?;
+    let maker = by(maker);
     if statement.predicate_type != COSIGN_SIGN_PREDICATE {
         return Err(Unfit::Other(other_predicate(&statement.predicate_type)));
     }
@@ -99,7 +101,7 @@ pub(super) fn bundle(
         .iter()
         .filter(is_meant)
         .map(|subject| Said {
-            key: id(keys, position),
+            by: maker.clone(),
             format: Format::Bundle,
             identity: subject.name.clone().filter(|name| !name.is_empty()),
             annotations: subject.annotations.clone(),
@@ -120,7 +122,7 @@ impl Said {
     /// The same as evidence, its identity compared or not.
     pub(super) fn evidence(self, identity_proven: bool) -> Evidence {
         Evidence {
-            key: self.key,
+            by: self.by,
             format: self.format,
             identity: self.identity,
             identity_proven,
@@ -163,17 +165,33 @@ impl Said {
     }
 }
 
-fn id(keys: &[PublicKey], position: usize) -> String {
-    keys.get(position).map(PublicKey::id).unwrap_or_default()
+fn by(maker: sigstore::Maker) -> Maker {
+    match maker {
+        sigstore::Maker::Key { id, time } => Maker::Key {
+            id,
+            time: time.map(|time| time.to_string()),
+        },
+        sigstore::Maker::Certificate(certified) => Maker::Certificate(Box::new(Certificate {
+            identity: certified.identity,
+            issuer: certified.issuer,
+            time: certified.time.map(|time| time.to_string()),
+            logged: certified.logged,
+            transparent: certified.transparent,
+            claims: certified.claims,
+        })),
+    }
 }
 
-fn refused(refusal: &Refusal, has_certificate: bool) -> Unfit {
-    let certificate = if has_certificate {
-        "; it carries a certificate, and certificates cannot be verified yet"
-    } else {
-        ""
+/// The refusal, with what there is to say of a signature of the other kind.
+fn refused(refusal: &Refusal, has_certificate: bool, signers: &Signers) -> Unfit {
+    let other = match (has_certificate, signers.by_certificate()) {
+        (true, false) => {
+            "; it carries a certificate: `--certificate-identity` and `--certificate-oidc-issuer` verify it"
+        }
+        (false, true) => "; a key made it, which `--key` verifies",
+        (true, true) | (false, false) => "",
     };
-    Unfit::Refused(format!("{refusal}{certificate}"))
+    Unfit::Refused(format!("{refusal}{other}"))
 }
 
 fn wrong_digest(digest: &Digest) -> String {

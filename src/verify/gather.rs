@@ -22,9 +22,6 @@ use super::bounds::{because, failed};
 /// where they are counted is not searched.
 pub const SIGNATURES_MAX: usize = 10_000;
 
-/// Carries the certificate of a keyless signature.
-pub(super) const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
-
 /// How many payloads are kept: signatures of one payload by several keys, or by one key again and
 /// again, are the usual case. At most 4 MiB.
 const PAYLOADS_KEPT: usize = 32;

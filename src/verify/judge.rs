@@ -6,7 +6,7 @@ use crate::attached::Attached;
 use crate::event::{Checked, Evidence, Failure, Format, Role, Verdict};
 use crate::oci::{Descriptor, Pinned, Reference};
 use crate::policy::SignedIdentity;
-use crate::sigstore::PublicKey;
+use crate::sigstore::Signers;
 
 use super::bounds::{Reasons, printable};
 use super::check::{self, Named, Said, Unaccepted, Unfit};
@@ -64,10 +64,10 @@ pub(super) async fn judged(
     court.judged(role)
 }
 
-/// All signatures of `subject` in `format` that one of `keys` made and that speak of its digest,
+/// All signatures of `subject` in `format` that one of `signers` made and that speak of its digest,
 /// whatever they name; their identities are compared with nothing.
 ///
-/// What is larger than any signature that is read is passed over: no key of ours made it.
+/// What is larger than any signature that is read is passed over: nobody who is meant made it.
 ///
 /// # Errors
 ///
@@ -79,12 +79,12 @@ pub(super) async fn judged(
 pub async fn signatures(
     attached: &Attached,
     subject: &Pinned,
-    keys: &[PublicKey],
+    signers: &Signers,
     format: Format,
 ) -> Result<Vec<Evidence>, Failure> {
     let mut collection = Collection {
         subject,
-        keys,
+        signers,
         found: Vec::new(),
         trouble: None,
     };
@@ -228,10 +228,9 @@ impl Hearer for Court<'_> {
         payload: &[u8],
     ) -> ControlFlow<()> {
         let format = format_in(place);
-        let keys = &self.demand.keys;
         match check::simple(
             &self.subject.digest,
-            keys,
+            &self.demand.signers,
             format,
             (layer, signature, payload),
         ) {
@@ -244,7 +243,7 @@ impl Hearer for Court<'_> {
     }
 
     fn bundle(&mut self, place: Place, bytes: &[u8]) -> ControlFlow<()> {
-        match check::bundle(&self.subject.digest, &self.demand.keys, bytes) {
+        match check::bundle(&self.subject.digest, &self.demand.signers, bytes) {
             Ok(all) => {
                 self.signatures += 1;
                 for said in all {
@@ -275,10 +274,10 @@ impl Hearer for Court<'_> {
     }
 }
 
-/// Hears all signatures and keeps those by known keys.
+/// Hears all signatures and keeps those by who is meant.
 struct Collection<'a> {
     subject: &'a Pinned,
-    keys: &'a [PublicKey],
+    signers: &'a Signers,
     found: Vec<Evidence>,
     trouble: Option<Failure>,
 }
@@ -293,14 +292,14 @@ impl Hearer for Collection<'_> {
     ) -> ControlFlow<()> {
         let format = format_in(place);
         let heard = (layer, signature, payload);
-        let said = check::simple(&self.subject.digest, self.keys, format, heard);
+        let said = check::simple(&self.subject.digest, self.signers, format, heard);
         self.found
             .extend(said.ok().map(|said| said.evidence(false)));
         ControlFlow::Continue(())
     }
 
     fn bundle(&mut self, _place: Place, bytes: &[u8]) -> ControlFlow<()> {
-        let said = check::bundle(&self.subject.digest, self.keys, bytes).unwrap_or_default();
+        let said = check::bundle(&self.subject.digest, self.signers, bytes).unwrap_or_default();
         let evidence = said.into_iter().map(|said| said.evidence(false));
         self.found.extend(evidence);
         ControlFlow::Continue(())

@@ -2,7 +2,7 @@ use super::*;
 
 fn compared(image: &str, compared: Compared, identity: SignedIdentity, is_root: bool) -> String {
     let demand = Demand {
-        keys: Vec::new(),
+        signers: Arc::new(Signers::Keys(Vec::new())),
         identity,
         annotations: BTreeMap::new(),
         search: Search::Everywhere,

@@ -11,6 +11,7 @@ mod runs;
 mod trouble;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -112,7 +113,9 @@ impl Court {
 
     async fn validate(&self, ask: &Ask) -> Result<Validation, Failure> {
         let demand = Demand {
-            keys: vec![self.key.public().clone()],
+            signers: Arc::new(consign::sigstore::Signers::Keys(vec![
+                self.key.public().clone(),
+            ])),
             identity: ask.identity.clone(),
             annotations: ask.annotations.clone(),
             search: ask.search,

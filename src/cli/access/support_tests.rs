@@ -21,6 +21,7 @@ pub(super) fn environment(home: &Path) -> Environment {
         uid: Some(1000),
         path: Some(home.join("bin").into()),
         cosign_password: None,
+        sigstore: crate::cli::trust::Variables::default(),
         temporary: home.into(),
         has_no_color: true,
         is_terminal: false,

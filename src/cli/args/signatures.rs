@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::trusting::{TrustArgs, VerifyWho, Who};
 use super::{Access, Bounds, OneSide, Output, Selecting};
 use crate::event::Format;
 use crate::oci::Registry;
@@ -170,13 +171,19 @@ pub(in crate::cli) struct ValidateArgs {
         value_name = "FILE"
     )]
     pub(in crate::cli) keys: Vec<PathBuf>,
+    /// Whom certificates must name.
+    #[command(flatten)]
+    pub(in crate::cli) who: Who,
+    /// What is trusted.
+    #[command(flatten)]
+    pub(in crate::cli) trust: TrustArgs,
     /// The identity.
     #[command(flatten)]
     pub(in crate::cli) identity: IdentityArgs,
     /// Which manifests of an image must be signed
     #[arg(long, value_enum, default_value = "platforms", value_name = "WHICH")]
     pub(in crate::cli) subjects: SubjectsArg,
-    /// Certificates and logs.
+    /// What cosign and Hangar have, and is not needed.
     #[command(flatten)]
     pub(in crate::cli) later: LaterValidation,
 }
@@ -219,14 +226,20 @@ pub(in crate::cli) struct Signatures {
     /// Validate each source with this public key first, and copy only what is accepted; may be repeated
     #[arg(long = "verify-key", value_name = "FILE")]
     pub(in crate::cli) verify_keys: Vec<PathBuf>,
+    /// Whom certificates of sources must name.
+    #[command(flatten)]
+    pub(in crate::cli) verify_who: VerifyWho,
+    /// What is trusted.
+    #[command(flatten)]
+    pub(in crate::cli) trust: TrustArgs,
     /// The identity that signatures of sources must name.
     #[command(flatten)]
     pub(in crate::cli) identity: IdentityArgs,
     /// Which manifests of a source must be signed
-    #[arg(long, value_enum, value_name = "WHICH", requires = "verify_keys")]
+    #[arg(long, value_enum, value_name = "WHICH")]
     pub(in crate::cli) verify_subjects: Option<SubjectsArg>,
     /// Annotations that signatures of sources must have, templates
-    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation, requires = "verify_keys")]
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation)]
     pub(in crate::cli) verify_annotations: Vec<(String, Template)>,
     /// Sign what was copied with this private key, before the tag is set
     #[arg(long, visible_alias = "sigstore-private-key", value_name = "FILE")]
@@ -240,6 +253,21 @@ pub(in crate::cli) struct Signatures {
     /// Annotations to sign, templates; `-a KEY=VALUE` too
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation, requires = "sign_key")]
     pub(in crate::cli) sign_annotations: Vec<(String, Template)>,
+}
+
+impl Signatures {
+    /// A flag that was given and says how sources are verified.
+    pub(in crate::cli) fn needs_verification(&self) -> Option<&'static str> {
+        first(&[
+            (
+                self.identity.exact_repository.is_some(),
+                "--exact-repository",
+            ),
+            (self.identity.signed_identity.is_some(), "--signed-identity"),
+            (self.verify_subjects.is_some(), "--verify-subjects"),
+            (!self.verify_annotations.is_empty(), "--verify-annotations"),
+        ])
+    }
 }
 
 /// Which manifests of an image are meant.
@@ -321,26 +349,14 @@ impl LaterSigning {
     }
 }
 
-/// Flags of Hangar's and cosign's validation that need certificates or logs: refused by name.
+/// Flags of Hangar's and cosign's validation that nothing here needs, or that are not there yet.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LaterValidation {
-    #[arg(long, hide = true)]
-    certificate_identity: Option<String>,
-    #[arg(long, hide = true)]
-    certificate_identity_regexp: Option<String>,
-    #[arg(long, hide = true)]
-    certificate_oidc_issuer: Option<String>,
-    #[arg(long, hide = true)]
-    certificate_oidc_issuer_regexp: Option<String>,
-    #[arg(long, hide = true)]
-    trusted_root: Option<PathBuf>,
     #[arg(long, hide = true)]
     rekor_url: Option<String>,
     #[arg(long, hide = true, value_name = "FORMAT")]
     format: Option<String>,
-    // No log is asked for signatures by a key, so there is nothing to ignore.
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    insecure_ignore_tlog: Option<bool>,
+    // No log is ever asked: what a signature brings is judged.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     offline: Option<bool>,
 }
@@ -350,29 +366,8 @@ impl LaterValidation {
     pub(in crate::cli) fn first(&self) -> Option<&'static str> {
         let format = self.format.as_deref();
         first(&[
-            (
-                self.certificate_identity.is_some(),
-                "--certificate-identity",
-            ),
-            (
-                self.certificate_identity_regexp.is_some(),
-                "--certificate-identity-regexp",
-            ),
-            (
-                self.certificate_oidc_issuer.is_some(),
-                "--certificate-oidc-issuer",
-            ),
-            (
-                self.certificate_oidc_issuer_regexp.is_some(),
-                "--certificate-oidc-issuer-regexp",
-            ),
-            (self.trusted_root.is_some(), "--trusted-root"),
             (self.rekor_url.is_some(), "--rekor-url"),
             (format.is_some_and(|text| text != "json"), "--format"),
-            (
-                self.insecure_ignore_tlog == Some(false),
-                "--insecure-ignore-tlog=false",
-            ),
             (self.offline == Some(false), "--offline=false"),
         ])
     }

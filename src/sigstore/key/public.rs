@@ -72,7 +72,7 @@ impl Kind {
 
 impl PublicKey {
     /// Reads a `SubjectPublicKeyInfo`.
-    pub(super) fn from_der(spki: &[u8]) -> Result<Self, KeyError> {
+    pub(in crate::sigstore) fn from_der(spki: &[u8]) -> Result<Self, KeyError> {
         let kind = KINDS.into_iter().find(|kind| kind.fits(spki));
         let unknown = || form(&format!("it is no public key that is known; {KINDS_KNOWN}"));
         let kind = kind.ok_or_else(unknown)?;
@@ -90,6 +90,11 @@ impl PublicKey {
 
     pub(super) const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The `SubjectPublicKeyInfo`, DER.
+    pub(in crate::sigstore) fn der(&self) -> &[u8] {
+        &self.spki
     }
 
     /// PEM (SPKI), LF.

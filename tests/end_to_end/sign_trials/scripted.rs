@@ -74,7 +74,7 @@ async fn twice() {
         assert_eq!(Contents::of(&registry, "app").await, before);
         // Each was read and verified, in its own place.
         for format in ALL {
-            let keys = [key.public().clone()];
+            let keys = consign::sigstore::Signers::Keys(vec![key.public().clone()]);
             let pinned = subject.pinned();
             let found = verify::signatures(&process(None), &pinned, &keys, format).await;
             let found = found.expect("it answers");

@@ -35,7 +35,8 @@ const ROUNDS: usize = 20;
 async fn count(subject: &Subject, keys: &[&PrivateKey], format: Format) -> Vec<usize> {
     let mut counts = Vec::new();
     for key in keys {
-        let (pinned, keys) = (subject.pinned(), [key.public().clone()]);
+        let pinned = subject.pinned();
+        let keys = consign::sigstore::Signers::Keys(vec![key.public().clone()]);
         let found = verify::signatures(&process(None), &pinned, &keys, format).await;
         counts.push(found.expect("it answers").len());
     }

@@ -6,6 +6,7 @@ use consign::pace::Pace;
 use consign::policy::SignedIdentity;
 use consign::verify::{self, Compared, Demand, Question, Search, Subjects};
 use libtest_mimic::Trial;
+use std::sync::Arc;
 
 use super::{Court, accepted, blob_path, rejected};
 use crate::harness::trial;
@@ -144,7 +145,10 @@ async fn resolved() {
         .push(&court.registry, "app", Some("1"))
         .await;
     let demand = Demand {
-        keys: vec![court.other.public().clone(), court.key.public().clone()],
+        signers: Arc::new(consign::sigstore::Signers::Keys(vec![
+            court.other.public().clone(),
+            court.key.public().clone(),
+        ])),
         identity: SignedIdentity::MatchRepoDigestOrExact,
         annotations: super::map(&[]),
         search: Search::Everywhere,
@@ -167,7 +171,10 @@ async fn resolved() {
     };
     let checked = validate(&root(old.bytes.clone())).await;
     accepted(&checked);
-    assert_eq!(checked.evidence.unwrap().key, court.key.public().id());
+    assert_eq!(
+        checked.evidence.unwrap().by.key(),
+        Some(court.key.public().id().as_str())
+    );
     assert_eq!(court.requests(), 2);
     rejected(
         &validate(&root(new.bytes.clone())).await,

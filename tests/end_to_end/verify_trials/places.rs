@@ -64,7 +64,7 @@ async fn every_place() {
             assert_eq!(checked.role, Role::Platform(None));
             let evidence = checked.evidence.unwrap();
             assert_eq!(evidence.format, format);
-            assert_eq!(evidence.key, court.key.public().id());
+            assert_eq!(evidence.by.key(), Some(court.key.public().id().as_str()));
             assert_eq!(evidence.identity, Some(name));
             assert!(evidence.identity_proven);
             assert_eq!(evidence.annotations, map(&[("build", "7")]));

@@ -209,7 +209,7 @@ async fn by_half() {
                 .repository,
             digest: image.digest,
         };
-        let keys = [court.key.public().clone()];
+        let keys = consign::sigstore::Signers::Keys(vec![court.key.public().clone()]);
         let ask = async || verify::signatures(&court.attached, &pinned, &keys, format).await;
         let found = ask().await.unwrap();
         assert_eq!(found.len(), 1);
@@ -220,7 +220,7 @@ async fn by_half() {
             let found = verify::signatures(&court.attached, &pinned, &keys, other).await;
             assert_eq!(found.unwrap(), []);
         }
-        let others = [court.other.public().clone()];
+        let others = consign::sigstore::Signers::Keys(vec![court.other.public().clone()]);
         let found = verify::signatures(&court.attached, &pinned, &others, format).await;
         assert_eq!(found.unwrap(), []);
         let places = paths(format, image.digest, manifest, &layer);
