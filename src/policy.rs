@@ -10,7 +10,7 @@ mod strict;
 
 pub use identity::{IdentityError, SignedIdentity};
 pub use name::NameError;
-pub use requirement::{KeySource, Requirement, SigstoreSigned};
+pub use requirement::{KeySource, Requirement, SignedBy, SigstoreSigned};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,25 +94,20 @@ impl Policy {
         Ok(Self { default, docker })
     }
 
-    /// The files in which keys are looked for, whatever the scope of the docker transport, as the policy
-    /// writes their paths, each once.
-    pub fn key_paths(&self) -> BTreeSet<&str> {
-        self.docker
-            .values()
-            .chain([&self.default])
-            .flatten()
-            .filter_map(|requirement| match requirement {
-                Requirement::SigstoreSigned(signed) => match &signed.keys {
-                    KeySource::Paths(paths) => Some(paths),
-                    KeySource::Data(_) => None,
-                },
-                Requirement::InsecureAcceptAnything
-                | Requirement::Reject
-                | Requirement::Unsupported(_) => None,
-            })
-            .flatten()
-            .map(String::as_str)
-            .collect()
+    /// Who may sign, whatever the scope of the docker transport.
+    pub fn signers(&self) -> impl Iterator<Item = &SignedBy> {
+        let all = self.docker.values().chain([&self.default]).flatten();
+        all.filter_map(|requirement| match requirement {
+            Requirement::SigstoreSigned(signed) => Some(&signed.by),
+            Requirement::InsecureAcceptAnything
+            | Requirement::Reject
+            | Requirement::Unsupported(_) => None,
+        })
+    }
+
+    /// The files in which keys and certificates are looked for, as the policy writes their paths, each once.
+    pub fn paths(&self) -> BTreeSet<&str> {
+        self.signers().flat_map(SignedBy::paths).collect()
     }
 
     /// What is asked of `image`, all of it, and by which scopes. A name with a tag and a digest has two

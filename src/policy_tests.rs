@@ -222,10 +222,7 @@ fn key_files_of_every_scope_are_known_once() {
         signed(r#""keyPath":"/elsewhere""#),
     );
     let policy = Policy::parse(policy.as_bytes()).unwrap();
-    assert_eq!(
-        policy.key_paths().into_iter().collect::<Vec<_>>(),
-        ["/a", "/b"]
-    );
+    assert_eq!(policy.paths().into_iter().collect::<Vec<_>>(), ["/a", "/b"]);
 }
 
 /// JSON that looks like a policy more often than not.

@@ -33,7 +33,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-pub use gate::Gate;
+pub use gate::{Files, Gate};
 pub use mirror::Mirror;
 pub use projects::Projects;
 pub use sign::Sign;

@@ -23,7 +23,7 @@ mod tests;
 pub use bundle::{BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, Statement, StatementSubject};
 pub use certificate::{
     BUILT_IN_ROOT_DATE, CERTIFICATE_ANNOTATION, Certificates, Certified, LoggedKeys, Material,
-    Pieces, Pki, ROOT_BYTES_MAX, Relaxed, RootError, Subject, TrustRoot, Words, WordsError,
+    Pieces, Pki, ROOT_BYTES_MAX, Relaxed, RootError, Subject, TrustRoot, Whom, Words, WordsError,
 };
 pub use key::{
     KEY_FILE_BYTES_MAX, KeyError, KeyFile, Passphrase, PrivateKey, PublicKey, SealedKey,

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use crate::policy::{POLICY_BYTES_MAX, Policy};
 use crate::runner::Gate;
-use crate::sigstore::PublicKey;
 
 use super::args::Copying;
 use super::error::Error;
@@ -39,18 +38,17 @@ pub(super) fn gate(copying: &Copying, environment: &Environment) -> Result<Optio
     let Some(policy) = policy else {
         return Ok(None);
     };
-    let keys = policy
-        .key_paths()
+    let files = policy
+        .paths()
         .into_iter()
-        .map(|path| (path.to_owned(), key(Path::new(path))))
+        .map(|path| (path.to_owned(), trusted(Path::new(path))))
         .collect();
-    Ok(Some(Gate::new(policy, keys)))
+    Ok(Some(Gate::new(policy, &files)))
 }
 
-/// A key that a policy names. That it is not there is an error only where it is asked for.
-fn key(path: &Path) -> Result<PublicKey, String> {
-    let bytes = keys::bytes(path).map_err(|error| error.to_string())?;
-    PublicKey::parse(&bytes).map_err(|error| error.to_string())
+/// A key or certificates that a policy names. That it is not there is an error only where it is asked for.
+fn trusted(path: &Path) -> Result<Vec<u8>, String> {
+    keys::bytes(path).map_err(|error| error.to_string())
 }
 
 fn read(path: &Path) -> Result<Option<Policy>, Error> {

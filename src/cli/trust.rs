@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::policy::SignedIdentity;
 use crate::runner::Identity;
 use crate::sigstore::{
-    Certificates, LoggedKeys, Pieces, ROOT_BYTES_MAX, Relaxed, Signers, TrustRoot, Words,
+    Certificates, LoggedKeys, Pieces, ROOT_BYTES_MAX, Relaxed, Signers, TrustRoot, Whom, Words,
 };
 
 use super::Environment;
@@ -121,8 +121,7 @@ pub(super) fn signers(
                 warnings: warnings(relaxed),
                 signers: Arc::new(Signers::Certificates(Certificates {
                     root,
-                    identity,
-                    issuer,
+                    whom: Whom::Fitting { identity, issuer },
                     relaxed,
                 })),
             }))
@@ -306,6 +305,7 @@ fn assembled(trust: &TrustArgs, roots: Option<&PathBuf>) -> Result<TrustRoot, Er
         .collect();
     let pieces = Pieces {
         authorities,
+        anchors: Vec::new(),
         logs: keys::public(&trust.rekor_public_keys)?,
         certificate_logs: keys::public(&trust.ct_log_public_keys)?,
         timestamps: timestamps?,

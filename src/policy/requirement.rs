@@ -16,21 +16,85 @@ pub enum Requirement {
     Reject,
     /// A signature by a key.
     SigstoreSigned(Box<SigstoreSigned>),
-    /// What is not there yet; as it is named in messages: `` `sigstoreSigned` with `fulcio` ``.
+    /// What is not there yet; as it is named in messages: `` `signedBy` ``.
     Unsupported(String),
 }
 
-/// A signature by any of some keys, that names what it must.
+/// A signature by somebody who may sign, that names what it must.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigstoreSigned {
-    /// One of these must have made it.
-    pub keys: KeySource,
+    /// Who must have made it.
+    pub by: SignedBy,
     /// The identity it must name.
     pub identity: SignedIdentity,
 }
 
-/// Where public keys are; never none of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who may sign.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SignedBy {
+    /// The holder of one of these keys.
+    Keys {
+        /// The keys.
+        keys: KeySource,
+        /// The transparency logs of which one must say so; without it none is asked.
+        logs: Option<KeySource>,
+    },
+    /// Whom a certificate names that was issued for one signature, and a log says when.
+    Fulcio {
+        /// Certificates of the authorities; each in it is trusted.
+        authorities: KeySource,
+        /// Who must have vouched for the address.
+        issuer: String,
+        /// The address.
+        email: String,
+        /// The transparency logs of which one must say so.
+        logs: KeySource,
+    },
+    /// Whom a certificate of a site's own authority names, now.
+    Pki {
+        /// Certificates of the authorities; each in it is trusted.
+        roots: KeySource,
+        /// Certificates between those and the signers'.
+        intermediates: Option<KeySource>,
+        /// An address that it must have.
+        email: Option<String>,
+        /// A host name that it must have.
+        host: Option<String>,
+    },
+}
+
+impl SignedBy {
+    /// Everything that must be read for it.
+    fn sources(&self) -> impl Iterator<Item = &KeySource> {
+        match self {
+            Self::Keys { keys, logs } => [Some(keys), logs.as_ref()],
+            Self::Fulcio {
+                authorities, logs, ..
+            } => [Some(authorities), Some(logs)],
+            Self::Pki {
+                roots,
+                intermediates,
+                ..
+            } => [Some(roots), intermediates.as_ref()],
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    /// The files that must be read for it, as the policy writes their paths.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.sources()
+            .filter_map(|source| match source {
+                KeySource::Paths(paths) => Some(paths),
+                KeySource::Data(_) => None,
+            })
+            .flatten()
+            .map(String::as_str)
+    }
+}
+
+/// Where public keys or certificates are; never none of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeySource {
     /// In files, as the policy writes their paths. That one is missing is an error only where it is needed.
     Paths(Vec<String>),
@@ -41,7 +105,12 @@ pub enum KeySource {
 /// Where a `sigstoreSigned` takes its trust from.
 enum Trust {
     Keys(KeySource),
-    Unsupported(&'static str),
+    Fulcio {
+        authorities: KeySource,
+        issuer: String,
+        email: String,
+    },
+    Pki(SignedBy),
 }
 
 const SIGSTORE_SIGNED: [&str; 12] = [
@@ -101,23 +170,37 @@ fn sigstore_signed(mut fields: Fields) -> Result<Requirement, String> {
         .iter()
         .find(|key| key.starts_with("rekor") && fields.has(key));
     let logs = logs(&mut fields)?;
-    let what = match (trust, asked) {
-        (Trust::Unsupported("fulcio"), _) if logs == 0 => {
+    let by = match (trust, logs) {
+        (Trust::Fulcio { .. }, None) => {
             return Err("At least one of rekorPublickeyPath, rekorPublicKeyPaths, rekorPublickeyData and rekorPublicKeyDatas must be specified if fulcio is used".to_owned());
         }
-        (Trust::Unsupported("pki"), _) if logs > 0 => {
+        (Trust::Pki(_), Some(_)) => {
             return Err("rekorPublickeyPath, rekorPublicKeyPaths, rekorPublickeyData and rekorPublicKeyDatas are not supported for pki".to_owned());
         }
-        (Trust::Keys(keys), None) => {
-            let signed = SigstoreSigned { keys, identity };
-            return Ok(Requirement::SigstoreSigned(Box::new(signed)));
-        }
-        (Trust::Keys(_), Some(key)) => key,
-        (Trust::Unsupported(key), _) => key,
+        (Trust::Keys(keys), logs) => SignedBy::Keys { keys, logs },
+        (
+            Trust::Fulcio {
+                authorities,
+                issuer,
+                email,
+            },
+            Some(logs),
+        ) => SignedBy::Fulcio {
+            authorities,
+            issuer,
+            email,
+            logs,
+        },
+        (Trust::Pki(pki), None) => pki,
     };
-    Ok(Requirement::Unsupported(format!(
-        "`sigstoreSigned` with `{what}`"
-    )))
+    let is_empty = match &by {
+        SignedBy::Keys { logs: None, .. } | SignedBy::Pki { .. } => asked,
+        SignedBy::Keys { logs: Some(_), .. } | SignedBy::Fulcio { .. } => None,
+    };
+    Ok(match is_empty {
+        Some(key) => Requirement::Unsupported(format!("`sigstoreSigned` with an empty `{key}`")),
+        None => Requirement::SigstoreSigned(Box::new(SigstoreSigned { by, identity })),
+    })
 }
 
 /// The one source of trust that must be there.
@@ -137,12 +220,10 @@ fn trust(fields: &mut Fields) -> Result<Trust, String> {
         found.push(Trust::Keys(KeySource::Data(datas)));
     }
     if let Some(value) = fields.take("fulcio") {
-        fulcio(value)?;
-        found.push(Trust::Unsupported("fulcio"));
+        found.push(fulcio(value)?);
     }
     if let Some(value) = fields.take("pki") {
-        pki(value)?;
-        found.push(Trust::Unsupported("pki"));
+        found.push(Trust::Pki(pki(value)?));
     }
     match (found.pop(), found.is_empty()) {
         (Some(one), true) => Ok(one),
@@ -150,40 +231,46 @@ fn trust(fields: &mut Fields) -> Result<Trust, String> {
     }
 }
 
-/// How many sources of log keys there are, one at most.
-fn logs(fields: &mut Fields) -> Result<usize, String> {
+/// The one source of log keys, if there is one.
+fn logs(fields: &mut Fields) -> Result<Option<KeySource>, String> {
+    let path = fields.text("rekorPublicKeyPath")?;
+    let path = (!path.is_empty()).then(|| KeySource::Paths(vec![path]));
+    // Written so by containers/image.
+    let paths = fields.texts("rekorPublicKeyPaths", "rekorPublickeyPaths")?;
+    let data = fields.data("rekorPublicKeyData")?;
+    let datas = fields.datas("rekorPublicKeyDatas", "rekorPublickeyDatas")?;
     let found = [
-        !fields.text("rekorPublicKeyPath")?.is_empty(),
-        // Written so by containers/image.
-        fields
-            .texts("rekorPublicKeyPaths", "rekorPublickeyPaths")?
-            .is_some(),
-        fields.data("rekorPublicKeyData")?.is_some(),
-        fields
-            .datas("rekorPublicKeyDatas", "rekorPublickeyDatas")?
-            .is_some(),
+        path,
+        paths.map(KeySource::Paths),
+        data.map(|data| KeySource::Data(vec![data])),
+        datas.map(KeySource::Data),
     ];
-    match found.iter().filter(|there| **there).count() {
-        2.. => Err("at most one of rekorPublickeyPath, rekorPublicKeyPaths, rekorPublickeyData and rekorPublicKeyDatas can be used simultaneously".to_owned()),
-        few => Ok(few),
+    let mut found = found.into_iter().flatten();
+    match (found.next(), found.next()) {
+        (Some(_), Some(_)) => Err("at most one of rekorPublickeyPath, rekorPublicKeyPaths, rekorPublickeyData and rekorPublicKeyDatas can be used simultaneously".to_owned()),
+        (one, _) => Ok(one),
     }
 }
 
-/// Refuses a `fulcio` that containers/image would refuse.
-fn fulcio(value: Value) -> Result<(), String> {
+/// Reads a `fulcio`.
+fn fulcio(value: Value) -> Result<Trust, String> {
     let mut fields = value.fields()?;
     fields.only(&["caPath", "caData", "oidcIssuer", "subjectEmail"])?;
-    one_of(&mut fields, "caPath", "caData", true)?;
-    for key in ["oidcIssuer", "subjectEmail"] {
-        if fields.text(key)?.is_empty() {
-            return Err(format!("{key} not specified"));
-        }
-    }
-    Ok(())
+    let authorities =
+        one_of(&mut fields, "caPath", "caData")?.ok_or_else(|| needed("caPath", "caData"))?;
+    let mut text = |key: &str| match fields.text(key)? {
+        text if text.is_empty() => Err(format!("{key} not specified")),
+        text => Ok(text),
+    };
+    Ok(Trust::Fulcio {
+        authorities,
+        issuer: text("oidcIssuer")?,
+        email: text("subjectEmail")?,
+    })
 }
 
-/// Refuses a `pki` that containers/image would refuse.
-fn pki(value: Value) -> Result<(), String> {
+/// Reads a `pki`.
+fn pki(value: Value) -> Result<SignedBy, String> {
     let mut fields = value.fields()?;
     fields.only(&[
         "caRootsPath",
@@ -193,13 +280,9 @@ fn pki(value: Value) -> Result<(), String> {
         "subjectEmail",
         "subjectHostname",
     ])?;
-    one_of(&mut fields, "caRootsPath", "caRootsData", true)?;
-    one_of(
-        &mut fields,
-        "caIntermediatesPath",
-        "caIntermediatesData",
-        false,
-    )?;
+    let roots = one_of(&mut fields, "caRootsPath", "caRootsData")?
+        .ok_or_else(|| needed("caRootsPath", "caRootsData"))?;
+    let intermediates = one_of(&mut fields, "caIntermediatesPath", "caIntermediatesData")?;
     let (email, host) = (
         fields.text("subjectEmail")?,
         fields.text("subjectHostname")?,
@@ -207,18 +290,27 @@ fn pki(value: Value) -> Result<(), String> {
     if email.is_empty() && host.is_empty() {
         return Err("At least one of subjectEmail, subjectHostname must be specified".to_owned());
     }
-    Ok(())
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    Ok(SignedBy::Pki {
+        roots,
+        intermediates,
+        email: some(email),
+        host: some(host),
+    })
 }
 
-/// Refuses a path together with data, and, where `needed`, the lack of both.
-fn one_of(fields: &mut Fields, path: &str, data: &str, needed: bool) -> Result<(), String> {
-    match (fields.text(path)?.is_empty(), fields.data(data)?.is_some()) {
-        (false, true) => Err(format!("{path} and {data} cannot be used simultaneously")),
-        (true, false) if needed => Err(format!(
-            "At least one of {path} and {data} must be specified"
-        )),
-        (true, _) | (false, false) => Ok(()),
+/// A path or data; both are refused.
+fn one_of(fields: &mut Fields, path: &str, data: &str) -> Result<Option<KeySource>, String> {
+    let (file, bytes) = (fields.text(path)?, fields.data(data)?);
+    match (file.is_empty(), bytes) {
+        (false, Some(_)) => Err(format!("{path} and {data} cannot be used simultaneously")),
+        (false, None) => Ok(Some(KeySource::Paths(vec![file]))),
+        (true, bytes) => Ok(bytes.map(|bytes| KeySource::Data(vec![bytes]))),
     }
+}
+
+fn needed(path: &str, data: &str) -> String {
+    format!("At least one of {path} and {data} must be specified")
 }
 
 /// Reads a `signedIdentity`.

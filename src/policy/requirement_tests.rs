@@ -15,8 +15,12 @@ fn signed(fields: &str) -> Result<Requirement, String> {
 }
 
 fn with(keys: KeySource) -> Requirement {
+    by(SignedBy::Keys { keys, logs: None })
+}
+
+fn by(by: SignedBy) -> Requirement {
     Requirement::SigstoreSigned(Box::new(SigstoreSigned {
-        keys,
+        by,
         identity: SignedIdentity::MatchRepoDigestOrExact,
     }))
 }
@@ -88,41 +92,71 @@ fn a_source_of_keys_that_is_not_one_is_refused() {
 }
 
 #[test]
-fn certificates_and_logs_are_refused_by_name_where_they_apply() {
+fn certificates_and_logs_say_who_may_sign() {
+    let data = |text: &str| KeySource::Data(vec![text.as_bytes().to_vec()]);
     let fulcio = r#""fulcio":{"caPath":"x","oidcIssuer":"i","subjectEmail":"e"}"#;
-    let pki = r#""pki":{"caRootsPath":"x","subjectHostname":"h"}"#;
-    for (fields, what) in [
-        (format!(r#"{fulcio},"rekorPublicKeyPath":"x""#), "fulcio"),
-        (pki.to_owned(), "pki"),
+    let fulcio_data = r#""fulcio":{"caData":"YQ==","oidcIssuer":"i","subjectEmail":"e"}"#;
+    let of_fulcio = |authorities, logs| SignedBy::Fulcio {
+        authorities,
+        issuer: "i".to_owned(),
+        email: "e".to_owned(),
+        logs,
+    };
+    let logged = |logs| SignedBy::Keys {
+        keys: paths(&["/k"]),
+        logs: Some(logs),
+    };
+    for (fields, wanted) in [
+        (
+            format!(r#"{fulcio},"rekorPublicKeyPath":"r""#),
+            of_fulcio(paths(&["x"]), paths(&["r"])),
+        ),
+        (
+            format!(r#"{fulcio_data},"rekorPublicKeyData":"YQ==""#),
+            of_fulcio(data("a"), data("a")),
+        ),
         (
             r#""keyPath":"/k","rekorPublicKeyPath":"x""#.to_owned(),
-            "rekorPublicKeyPath",
-        ),
-        // Elsewhere nothing is asked for by an empty one.
-        (
-            r#""keyPath":"/k","rekorPublicKeyPath":"""#.to_owned(),
-            "rekorPublicKeyPath",
+            logged(paths(&["x"])),
         ),
         (
-            r#""keyPath":"/k","rekorPublicKeyPaths":["x"]"#.to_owned(),
-            "rekorPublicKeyPaths",
-        ),
-        (
-            r#""keyPath":"/k","rekorPublicKeyData":"YQ==""#.to_owned(),
-            "rekorPublicKeyData",
+            r#""keyPath":"/k","rekorPublicKeyPaths":["x","y"]"#.to_owned(),
+            logged(paths(&["x", "y"])),
         ),
         (
             r#""keyPath":"/k","rekorPublicKeyDatas":["YQ=="]"#.to_owned(),
-            "rekorPublicKeyDatas",
+            logged(data("a")),
+        ),
+        (
+            r#""pki":{"caRootsPath":"x","caIntermediatesData":"YQ==","subjectHostname":"h"}"#
+                .to_owned(),
+            SignedBy::Pki {
+                roots: paths(&["x"]),
+                intermediates: Some(data("a")),
+                email: None,
+                host: Some("h".to_owned()),
+            },
+        ),
+        (
+            r#""pki":{"caRootsData":"YQ==","subjectEmail":"e","subjectHostname":""}"#.to_owned(),
+            SignedBy::Pki {
+                roots: data("a"),
+                intermediates: None,
+                email: Some("e".to_owned()),
+                host: None,
+            },
         ),
     ] {
-        let name = format!("`sigstoreSigned` with `{what}`");
-        assert_eq!(
-            signed(&fields),
-            Ok(Requirement::Unsupported(name)),
-            "{fields}"
-        );
+        assert_eq!(signed(&fields), Ok(by(wanted)), "{fields}");
     }
+}
+
+#[test]
+fn a_log_that_is_named_and_empty_is_refused_by_name_where_it_applies() {
+    // Elsewhere nothing is asked for by it.
+    let fields = r#""keyPath":"/k","rekorPublicKeyPath":"""#;
+    let name = "`sigstoreSigned` with an empty `rekorPublicKeyPath`".to_owned();
+    assert_eq!(signed(fields), Ok(Requirement::Unsupported(name)));
 }
 
 #[test]

@@ -5,23 +5,32 @@ use std::sync::Arc;
 
 use crate::event::{Failure, Format, Kind, Outcome, Side, Stage};
 use crate::oci::Reference;
-use crate::policy::{KeySource, Policy, Requirement, SigstoreSigned};
-use crate::sigstore::{PublicKey, Signers};
+use crate::policy::{KeySource, Policy, Requirement, SignedBy, SigstoreSigned};
+use crate::sigstore::{
+    Certificates, LoggedKeys, Pieces, Pki, PublicKey, Relaxed, Signers, Subject, TrustRoot, Whom,
+};
 use crate::verify::{Demand, Search};
+
+/// What is in the files that a policy names, or why they cannot be read.
+pub type Files = HashMap<String, Result<Vec<u8>, String>>;
 
 /// The host's policy, ready to be asked.
 #[derive(Debug)]
 pub struct Gate {
     policy: Policy,
-    /// The keys at the paths that the policy names, or why they cannot be used: that matters only where
-    /// one is asked for, as for podman and skopeo.
-    keys: HashMap<String, Result<PublicKey, String>>,
+    /// Who may sign, or why that cannot be used: it matters only where it is asked for, as for podman and
+    /// skopeo.
+    signers: HashMap<SignedBy, Result<Arc<Signers>, String>>,
 }
 
 impl Gate {
-    /// The gate of `policy`, with the `keys` at the paths it names.
-    pub const fn new(policy: Policy, keys: HashMap<String, Result<PublicKey, String>>) -> Self {
-        Self { policy, keys }
+    /// The gate of `policy`, with what is in the `files` that it names.
+    pub fn new(policy: Policy, files: &Files) -> Self {
+        let signers = policy
+            .signers()
+            .map(|by| (by.clone(), signers(by, files).map(Arc::new)))
+            .collect();
+        Self { policy, signers }
     }
 
     /// Whether the policy refuses `image` whoever signed it, or asks for what is not there yet.
@@ -77,32 +86,121 @@ impl Gate {
     }
 
     fn demand(&self, signed: &SigstoreSigned) -> Result<Demand, Failure> {
-        let fail = |cause: String| {
-            Failure::because(Stage::Verify, Some(Side::Source), Kind::Unsupported, &cause)
+        let fail = |cause: &str| {
+            Failure::because(Stage::Verify, Some(Side::Source), Kind::Unsupported, cause)
         };
-        let keys: Result<Vec<PublicKey>, Failure> = match &signed.keys {
-            KeySource::Paths(paths) => paths
-                .iter()
-                .map(|path| match self.keys.get(path) {
-                    Some(Ok(key)) => Ok(key.clone()),
-                    Some(Err(why)) => Err(fail(format!("the policy's key `{path}`: {why}"))),
-                    None => Err(fail(format!("the policy's key `{path}` was not read"))),
-                })
-                .collect(),
-            KeySource::Data(data) => data
-                .iter()
-                .map(|pem| {
-                    PublicKey::parse(pem)
-                        .map_err(|error| fail(format!("a key in the policy: {error}")))
-                })
-                .collect(),
+        let signers = match self.signers.get(&signed.by) {
+            Some(Ok(signers)) => Arc::clone(signers),
+            Some(Err(why)) => return Err(fail(why)),
+            None => return Err(fail("a requirement of the policy was not read")),
         };
         Ok(Demand {
-            signers: Arc::new(Signers::Keys(keys?)),
+            signers,
             identity: signed.identity.clone(),
             annotations: BTreeMap::new(),
             // podman and skopeo know signatures under tags alone.
             search: Search::Only(Format::Tag),
         })
+    }
+}
+
+/// Who may sign, with what is in files.
+fn signers(by: &SignedBy, files: &Files) -> Result<Signers, String> {
+    match by {
+        SignedBy::Keys { keys: ours, logs } => {
+            let ours = keys(ours, files)?;
+            let Some(logs) = logs else {
+                return Ok(Signers::Keys(ours));
+            };
+            let root = root(&Pieces {
+                logs: keys(logs, files)?,
+                ..Pieces::default()
+            })?;
+            LoggedKeys::new(ours, root).map(Signers::Logged)
+        }
+        SignedBy::Fulcio {
+            authorities,
+            issuer,
+            email,
+            logs,
+        } => {
+            let root = root(&Pieces {
+                anchors: pems(authorities, files)?,
+                logs: keys(logs, files)?,
+                ..Pieces::default()
+            })?;
+            let (email, issuer) = (email.clone(), issuer.clone());
+            Ok(Signers::Certificates(Certificates {
+                root,
+                whom: Whom::Address { email, issuer },
+                // podman and skopeo do not ask logs of certificates.
+                relaxed: Relaxed {
+                    log: false,
+                    sct: true,
+                },
+            }))
+        }
+        SignedBy::Pki {
+            roots,
+            intermediates,
+            email,
+            host,
+        } => {
+            let joined = |source| Ok::<_, String>(pems(source, files)?.join(&b'\n'));
+            let roots = joined(roots)?;
+            let intermediates = intermediates.as_ref().map(joined).transpose()?;
+            let subject = Subject {
+                email: email.clone(),
+                host: host.clone(),
+            };
+            Pki::new(&roots, intermediates.as_deref(), subject)
+                .map(Signers::Pki)
+                .map_err(|why| format!("certificates of the policy: {why}"))
+        }
+    }
+}
+
+fn root(pieces: &Pieces) -> Result<Arc<TrustRoot>, String> {
+    TrustRoot::assemble(pieces)
+        .map(Arc::new)
+        .map_err(|why| format!("what the policy trusts cannot be used: {why}"))
+}
+
+fn keys(source: &KeySource, files: &Files) -> Result<Vec<PublicKey>, String> {
+    let read =
+        |what: &str, pem: &[u8]| PublicKey::parse(pem).map_err(|error| format!("{what}: {error}"));
+    match source {
+        KeySource::Paths(paths) => paths
+            .iter()
+            .map(|path| {
+                let what = format!("the policy's key `{path}`");
+                read(&what, file(&what, path, files)?)
+            })
+            .collect(),
+        KeySource::Data(data) => data
+            .iter()
+            .map(|pem| read("a key in the policy", pem))
+            .collect(),
+    }
+}
+
+fn pems(source: &KeySource, files: &Files) -> Result<Vec<Vec<u8>>, String> {
+    match source {
+        KeySource::Paths(paths) => paths
+            .iter()
+            .map(|path| {
+                let what = format!("the policy's file `{path}`");
+                file(&what, path, files).map(<[u8]>::to_vec)
+            })
+            .collect(),
+        KeySource::Data(data) => Ok(data.clone()),
+    }
+}
+
+fn file<'a>(what: &str, path: &str, files: &'a Files) -> Result<&'a [u8], String> {
+    match files.get(path) {
+        Some(Ok(bytes)) => Ok(bytes),
+        Some(Err(why)) => Err(format!("{what}: {why}")),
+        None => Err(format!("{what} was not read")),
     }
 }

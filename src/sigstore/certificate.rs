@@ -15,6 +15,6 @@ mod root;
 
 pub use chain::{Pki, Subject};
 pub use claims::{Certified, Words, WordsError};
-pub use judge::{Certificates, LoggedKeys, Relaxed};
+pub use judge::{Certificates, LoggedKeys, Relaxed, Whom};
 pub use material::{CERTIFICATE_ANNOTATION, Material};
 pub use root::{BUILT_IN_ROOT_DATE, Pieces, ROOT_BYTES_MAX, RootError, TrustRoot};

@@ -33,12 +33,30 @@ pub struct Relaxed {
 pub struct Certificates {
     /// What is trusted.
     pub root: Arc<TrustRoot>,
-    /// To whom: an email address or URI.
-    pub identity: Words,
-    /// Who must have vouched for that.
-    pub issuer: Words,
+    /// To whom.
+    pub whom: Whom,
     /// What is not demanded.
     pub relaxed: Relaxed,
+}
+
+/// Whom a certificate must name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whom {
+    /// Whoever fits both.
+    Fitting {
+        /// What its email address or URI must be.
+        identity: Words,
+        /// Who must have vouched for that.
+        issuer: Words,
+    },
+    /// Whoever has exactly this address among theirs, vouched for by exactly this issuer
+    /// (containers-policy.json(5), `fulcio`).
+    Address {
+        /// The address.
+        email: String,
+        /// Who must have vouched for it.
+        issuer: String,
+    },
 }
 
 /// Signatures by keys that stand in a transparency log.
@@ -70,7 +88,7 @@ impl Certificates {
             let verified = self.verify(Artifact::from_blob(payload), &bundle)?;
             self.certified(&chain, &verified)?
         };
-        self.meant(&certified)?;
+        self.whom.check(&certified)?;
         Ok((Payload::read(payload)?, certified))
     }
 
@@ -106,7 +124,7 @@ impl Certificates {
             let verified = self.verify(digest, &parsed)?;
             self.certified(&chain, &verified)?
         };
-        self.meant(&certified)?;
+        self.whom.check(&certified)?;
         Ok((statement, certified))
     }
 
@@ -167,29 +185,46 @@ impl Certificates {
             ..Certified::read(leaf)?
         })
     }
+}
 
-    /// Whether it is who is meant. The words are those of a person who looks for what to type.
-    fn meant(&self, certified: &Certified) -> Result<(), Refusal> {
-        let (identity, issuer) = (&certified.identity, &certified.issuer);
-        let named = if identity.is_empty() {
-            "nobody (it has neither an email address nor a URI)".to_owned()
-        } else {
-            format!("`{identity}`")
-        };
-        if !self.identity.fit(identity) {
-            return Err(refused(&format!(
-                "its certificate names {named}, vouched for by `{issuer}`, and {} is wanted",
-                self.identity
-            )));
+impl Whom {
+    /// Refuses a certificate that names somebody else, in the words of who looks for what to type, or in
+    /// those of containers/image.
+    fn check(&self, certified: &Certified) -> Result<(), Refusal> {
+        match self {
+            Self::Fitting { identity, issuer } => fitting(identity, issuer, certified),
+            Self::Address { email: _, issuer } if certified.issuer != *issuer => Err(refused(
+                &format!("Unexpected Fulcio OIDC issuer \"{}\"", certified.issuer),
+            )),
+            Self::Address { email, issuer: _ } if !certified.emails.contains(email) => {
+                Err(refused(&format!(
+                    "Required email \"{email}\" not found (got {:?})",
+                    certified.emails
+                )))
+            }
+            Self::Address { .. } => Ok(()),
         }
-        if !self.issuer.fit(issuer) {
-            return Err(refused(&format!(
-                "its certificate names {named}, vouched for by `{issuer}`, and the issuer {} is wanted",
-                self.issuer
-            )));
-        }
-        Ok(())
     }
+}
+
+fn fitting(identity: &Words, issuer: &Words, certified: &Certified) -> Result<(), Refusal> {
+    let named = if certified.identity.is_empty() {
+        "nobody (it has neither an email address nor a URI)".to_owned()
+    } else {
+        format!("`{}`", certified.identity)
+    };
+    let by = &certified.issuer;
+    if !identity.fit(&certified.identity) {
+        return Err(refused(&format!(
+            "its certificate names {named}, vouched for by `{by}`, and {identity} is wanted"
+        )));
+    }
+    if !issuer.fit(by) {
+        return Err(refused(&format!(
+            "its certificate names {named}, vouched for by `{by}`, and the issuer {issuer} is wanted"
+        )));
+    }
+    Ok(())
 }
 
 /// What is said of a signature without a log's word.

@@ -44,6 +44,8 @@ pub struct RootError(String);
 pub struct Pieces {
     /// Certificates of authorities, PEM; those that are self-signed are roots, the others intermediates.
     pub authorities: Vec<Vec<u8>>,
+    /// Certificates of authorities, PEM, each of which is trusted by itself, whoever issued it.
+    pub anchors: Vec<Vec<u8>>,
     /// Public keys of transparency logs.
     pub logs: Vec<PublicKey>,
     /// Public keys of certificate transparency logs.
@@ -116,6 +118,10 @@ impl TrustRoot {
         let mut chains = Vec::new();
         for pem in &pieces.authorities {
             chains.extend(Authority::chains(pem).map_err(|why| error(&why))?);
+        }
+        for pem in &pieces.anchors {
+            let all = super::chain::certificates(pem).map_err(|why| error(&why))?;
+            chains.extend(all.into_iter().map(|one| vec![one]));
         }
         let mut timestamps = Vec::new();
         for pem in &pieces.timestamps {
