@@ -8,13 +8,13 @@ mod costs;
 mod gate;
 mod hangar;
 mod many;
-mod others;
+pub(crate) mod others;
 mod ours;
 mod policy;
 mod refusals;
 mod resigned;
 mod shape;
-mod stand;
+pub(crate) mod stand;
 mod theirs;
 mod twice;
 

@@ -42,9 +42,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     .collect()
 }
 
-const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+pub(crate) const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+pub(crate) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
 const FORMATS: [Format; 3] = [Format::Tag, Format::Referrer, Format::Bundle];
 
@@ -70,13 +70,17 @@ struct Ask {
 
 /// One layer of a manifest of signatures, or one bundle.
 #[derive(Debug, Clone)]
-struct Layer {
-    media_type: &'static str,
-    bytes: Bytes,
-    annotations: BTreeMap<String, String>,
+pub(crate) struct Layer {
+    /// What its descriptor calls it.
+    pub(crate) media_type: &'static str,
+    /// Its bytes.
+    pub(crate) bytes: Bytes,
+    /// What its descriptor carries.
+    pub(crate) annotations: BTreeMap<String, String>,
     /// What its descriptor says, where that is not the truth.
-    size: Option<u64>,
-    is_there: bool,
+    pub(crate) size: Option<u64>,
+    /// Whether the blob is there.
+    pub(crate) is_there: bool,
 }
 
 impl Court {
@@ -340,7 +344,7 @@ async fn put_manifest(
 }
 
 /// Puts signatures of `subject` into a repository, where their format has them.
-async fn attach(
+pub(crate) async fn attach(
     registry: &TestRegistry,
     repository: &str,
     format: Format,
@@ -372,7 +376,7 @@ async fn attach(
         }
     };
     if format == Format::Bundle {
-        document["artifactType"] = json!(BUNDLE);
+        document["artifactType"] = json!(layers.first().map_or(BUNDLE, |layer| layer.media_type));
     }
     put_manifest(registry, repository, tag, &document).await
 }

@@ -9,25 +9,26 @@ use crate::harness::Tool;
 
 /// How a program of others ended.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(crate) struct Said {
     /// Whether it ended well.
-    pub(super) is_good: bool,
+    pub(crate) is_good: bool,
     /// Its stdout.
-    pub(super) out: String,
-    text: String,
+    pub(crate) out: String,
+    /// The command, its stdout and its stderr.
+    pub(crate) text: String,
 }
 
 impl Said {
     /// It ended well.
     #[track_caller]
-    pub(super) fn good(self) -> String {
+    pub(crate) fn good(self) -> String {
         assert!(self.is_good, "{}", self.text);
         self.out
     }
 
     /// It ended badly, and said this.
     #[track_caller]
-    pub(super) fn refused(self, words: &str) {
+    pub(crate) fn refused(self, words: &str) {
         assert!(!self.is_good, "it was taken: {}", self.text);
         assert!(
             self.text.contains(words),
@@ -39,7 +40,7 @@ impl Said {
 
 /// A cosign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cosign {
+pub(crate) enum Cosign {
     /// Version 2.
     Two,
     /// Version 3.
@@ -47,11 +48,11 @@ pub(super) enum Cosign {
 }
 
 /// Both, as most is tried with both.
-pub(super) const BOTH: [Cosign; 2] = [Cosign::Two, Cosign::Three];
+pub(crate) const BOTH: [Cosign; 2] = [Cosign::Two, Cosign::Three];
 
 /// How cosign stores what it signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stored {
+pub(crate) enum Stored {
     /// Under the tag of the digest.
     Tag,
     /// As an OCI 1.1 referrer with the layers of the tag.
@@ -61,7 +62,8 @@ pub(super) enum Stored {
 }
 
 impl Cosign {
-    const fn tool(self) -> Tool {
+    /// Its program.
+    pub(crate) const fn tool(self) -> Tool {
         match self {
             Self::Two => Tool::Cosign2,
             Self::Three => Tool::Cosign3,
@@ -69,7 +71,7 @@ impl Cosign {
     }
 
     /// Signs an image.
-    pub(super) async fn sign(
+    pub(crate) async fn sign(
         self,
         stand: &Stand,
         key: Key,
@@ -90,7 +92,7 @@ impl Cosign {
     }
 
     /// Attests something of an image; only version 3.
-    pub(super) async fn attest(self, stand: &Stand, key: Key, predicate: &Path, image: &str) {
+    pub(crate) async fn attest(self, stand: &Stand, key: Key, predicate: &Path, image: &str) {
         assert_eq!(self, Self::Three);
         let words = format!(
             "attest --key {} --tlog-upload=false --use-signing-config=false -y --type custom \
@@ -102,13 +104,13 @@ impl Cosign {
     }
 
     /// Verifies an image by a public key file; `more` are flags.
-    pub(super) async fn verify(self, stand: &Stand, key: &str, more: &str, image: &str) -> Said {
+    pub(crate) async fn verify(self, stand: &Stand, key: &str, more: &str, image: &str) -> Said {
         let words = format!("verify --key {key} --insecure-ignore-tlog {more} {image}");
         self.run(stand, &words, more.contains(REFERRERS)).await
     }
 
     /// The same, and names each image that is refused.
-    pub(super) async fn verify_all(self, stand: &Stand, key: &str, more: &str, images: &[String]) {
+    pub(crate) async fn verify_all(self, stand: &Stand, key: &str, more: &str, images: &[String]) {
         for image in images {
             let said = self.verify(stand, key, more, image).await;
             assert!(said.is_good, "{self:?} refuses {image}: {}", said.text);
@@ -128,9 +130,10 @@ impl Cosign {
 }
 
 /// The flag by which cosign finds referrers; it needs `COSIGN_EXPERIMENTAL` too.
-pub(super) const REFERRERS: &str = "--experimental-oci11";
+pub(crate) const REFERRERS: &str = "--experimental-oci11";
 
-async fn said(mut command: tokio::process::Command) -> Said {
+/// Runs a command to its end.
+pub(crate) async fn said(mut command: tokio::process::Command) -> Said {
     let output = command.output().await.expect("it starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -143,14 +146,14 @@ async fn said(mut command: tokio::process::Command) -> Said {
 
 /// skopeo, with a policy or without one, and with signatures under tags switched on.
 #[derive(Debug)]
-pub(super) struct Skopeo<'a> {
+pub(crate) struct Skopeo<'a> {
     stand: &'a Stand,
     policy: Option<PathBuf>,
 }
 
 impl<'a> Skopeo<'a> {
     /// One that takes everything.
-    pub(super) fn trusting(stand: &'a Stand) -> Self {
+    pub(crate) fn trusting(stand: &'a Stand) -> Self {
         let settings = "default-docker: { use-sigstore-attachments: true }\n";
         stand.place.write("registries.d/default.yaml", settings);
         Self {
@@ -160,7 +163,7 @@ impl<'a> Skopeo<'a> {
     }
 
     /// One with this policy.
-    pub(super) fn with(stand: &'a Stand, policy: &Value) -> Self {
+    pub(crate) fn with(stand: &'a Stand, policy: &Value) -> Self {
         let name = "skopeo-policy.json";
         stand.place.write(name, policy.to_string());
         Self {
@@ -170,7 +173,7 @@ impl<'a> Skopeo<'a> {
     }
 
     /// Copies an image into a folder that is not there yet; `more` are flags of `copy`.
-    pub(super) async fn pull(&self, more: &str, image: &str) -> Said {
+    pub(crate) async fn pull(&self, more: &str, image: &str) -> Said {
         let folder = tempfile::tempdir_in(self.stand.tools.folder()).expect("a folder");
         let to = folder.path().join("image");
         let from = format!(
@@ -181,7 +184,7 @@ impl<'a> Skopeo<'a> {
     }
 
     /// Copies an image with all its platforms to another registry, and signs everything there.
-    pub(super) async fn copy_and_sign(&self, key: Key, from: &str, to: &str) {
+    pub(crate) async fn copy_and_sign(&self, key: Key, from: &str, to: &str) {
         self.stand.place.write("passphrase", PASSPHRASE);
         let passphrase = self.stand.place.path("passphrase");
         let sign = format!(
@@ -218,7 +221,7 @@ impl<'a> Skopeo<'a> {
 }
 
 /// A policy that asks `requirement` of all that `host` has, and rejects everything else.
-pub(super) fn policy(host: &str, requirement: &Value) -> Value {
+pub(crate) fn policy(host: &str, requirement: &Value) -> Value {
     json!({
         "default": [{ "type": "reject" }],
         "transports": { "docker": { host: [requirement] } },
@@ -226,6 +229,6 @@ pub(super) fn policy(host: &str, requirement: &Value) -> Value {
 }
 
 /// Signatures by a key, whose file is named.
-pub(super) fn signed_by(key: &str) -> Value {
+pub(crate) fn signed_by(key: &str) -> Value {
     json!({ "type": "sigstoreSigned", "keyPath": key })
 }

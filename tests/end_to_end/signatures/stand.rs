@@ -16,7 +16,7 @@ use crate::real::distribution::{Access, Distribution};
 use crate::registry::TestRegistry;
 
 /// The passphrase of all keys in `testdata/sigstore`, which are test keys.
-pub(super) const PASSPHRASE: &str = "test passphrase";
+pub(crate) const PASSPHRASE: &str = "test passphrase";
 
 /// What an OCI index is called.
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -27,7 +27,7 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// Which registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `docker-registry` of Debian, without the referrers API.
     Debian,
     /// The built program's `serve`, with it.
@@ -37,7 +37,7 @@ pub(super) enum Kind {
 }
 
 /// The test `name` of an async function, once on `docker-registry` and once on the other `kind`.
-pub(super) fn on_both<F>(
+pub(crate) fn on_both<F>(
     name: &str,
     (other, tools): (Kind, &[Tool]),
     body: fn(Tools, Kind) -> F,
@@ -61,7 +61,7 @@ where
 
 /// A registry on loopback that nobody has to log in to; dropped, it ends.
 #[derive(Debug)]
-pub(super) enum Registry {
+pub(crate) enum Registry {
     /// See [`Kind::Debian`].
     Debian(Distribution),
     /// See [`Kind::Serve`].
@@ -72,7 +72,7 @@ pub(super) enum Registry {
 
 /// The built program's `serve` at work, in memory.
 #[derive(Debug)]
-pub(super) struct Served {
+pub(crate) struct Served {
     host: String,
     _running: Running,
     _place: Workplace,
@@ -98,7 +98,7 @@ impl Served {
 
 impl Registry {
     /// An empty one, under a name that no other of the trial has.
-    pub(super) async fn start(tools: &Tools, kind: Kind, name: &str) -> Self {
+    pub(crate) async fn start(tools: &Tools, kind: Kind, name: &str) -> Self {
         match kind {
             Kind::Debian => Self::Debian(Distribution::start(tools, name).await),
             Kind::Serve => Self::Serve(Served::start().await),
@@ -107,7 +107,7 @@ impl Registry {
     }
 
     /// Address and port.
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         match self {
             Self::Debian(registry) => registry.host().to_owned(),
             Self::Serve(served) => served.host.clone(),
@@ -116,7 +116,7 @@ impl Registry {
     }
 
     /// All that was asked of it since the start or the last [`Registry::forget`].
-    pub(super) async fn log(&self) -> Vec<Access> {
+    pub(crate) async fn log(&self) -> Vec<Access> {
         match self {
             Self::Debian(registry) => registry.log().await,
             Self::Serve(_) => panic!("it keeps no log"),
@@ -134,7 +134,7 @@ impl Registry {
     }
 
     /// Forgets all that was asked so far.
-    pub(super) async fn forget(&self) {
+    pub(crate) async fn forget(&self) {
         match self {
             Self::Debian(registry) => registry.forget().await,
             Self::Serve(_) => panic!("it keeps no log"),
@@ -143,7 +143,7 @@ impl Registry {
     }
 
     /// The requests that would change something, whatever was answered.
-    pub(super) async fn writes(&self) -> Vec<Access> {
+    pub(crate) async fn writes(&self) -> Vec<Access> {
         let mut log = self.log().await;
         log.retain(|access| !matches!(access.method.as_str(), "GET" | "HEAD"));
         log
@@ -152,62 +152,62 @@ impl Registry {
 
 /// An image in a registry.
 #[derive(Debug, Clone)]
-pub(super) struct Made {
+pub(crate) struct Made {
     /// Address and port of its registry.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// Its path there.
-    pub(super) repository: String,
+    pub(crate) repository: String,
     /// Its tag.
-    pub(super) tag: String,
+    pub(crate) tag: String,
     /// The digest that the tag names: of the index, or of the image of the one platform.
-    pub(super) digest: Digest,
+    pub(crate) digest: Digest,
     /// Its platforms and their manifests; nothing for a single image.
-    pub(super) children: Vec<(String, Digest)>,
+    pub(crate) children: Vec<(String, Digest)>,
 }
 
 impl Made {
     /// The line of a list, without the registry.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!("{}:{}", self.repository, self.tag)
     }
 
     /// `REGISTRY/REPOSITORY`.
-    pub(super) fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         format!("{}/{}", self.host, self.repository)
     }
 
     /// The whole name by the tag.
-    pub(super) fn by_tag(&self) -> String {
+    pub(crate) fn by_tag(&self) -> String {
         format!("{}:{}", self.place(), self.tag)
     }
 
     /// The whole name by the digest.
-    pub(super) fn by_digest(&self) -> String {
+    pub(crate) fn by_digest(&self) -> String {
         format!("{}@{}", self.place(), self.digest)
     }
 
     /// The names of the manifests of its platforms.
-    pub(super) fn children(&self) -> Vec<String> {
+    pub(crate) fn children(&self) -> Vec<String> {
         let child = |(_, digest): &(String, Digest)| format!("{}@{digest}", self.place());
         self.children.iter().map(child).collect()
     }
 
     /// All names: by tag, by digest, and of each platform by digest.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let mut names = vec![self.by_tag(), self.by_digest()];
         names.extend(self.children());
         names
     }
 
     /// The digests of everything that can be signed of it.
-    pub(super) fn digests(&self) -> Vec<Digest> {
+    pub(crate) fn digests(&self) -> Vec<Digest> {
         let mut digests = vec![self.digest];
         digests.extend(self.children.iter().map(|(_, digest)| *digest));
         digests
     }
 
     /// The same image in another registry.
-    pub(super) fn at(&self, host: &str) -> Self {
+    pub(crate) fn at(&self, host: &str) -> Self {
         Self {
             host: host.to_owned(),
             ..self.clone()
@@ -217,11 +217,11 @@ impl Made {
 
 /// A stand: tools, a workplace, and a client to put things into registries with.
 #[derive(Debug)]
-pub(super) struct Stand {
+pub(crate) struct Stand {
     /// The tools of the trial.
-    pub(super) tools: Tools,
+    pub(crate) tools: Tools,
     /// Where the program runs.
-    pub(super) place: Workplace,
+    pub(crate) place: Workplace,
     client: reqwest::Client,
     /// Blobs that were put somewhere already: where, and their digest.
     blobs: Mutex<HashSet<(String, Digest)>>,
@@ -229,7 +229,7 @@ pub(super) struct Stand {
 
 impl Stand {
     /// A stand with an empty workplace.
-    pub(super) fn new(tools: Tools) -> Self {
+    pub(crate) fn new(tools: Tools) -> Self {
         let client = reqwest::Client::builder().no_proxy().build();
         Self {
             tools,
@@ -240,19 +240,19 @@ impl Stand {
     }
 
     /// Runs the program, which finds the passphrase of the test keys in its environment.
-    pub(super) async fn run(&self, arguments: &str) -> Ended {
+    pub(crate) async fn run(&self, arguments: &str) -> Ended {
         let passphrase = [("COSIGN_PASSWORD", PathBuf::from(PASSPHRASE))];
         self.place.run_with(arguments, &passphrase).await
     }
 
     /// Runs the program and gives the results that it prints, one for each line.
-    pub(super) async fn results(&self, arguments: &str, code: i32) -> Vec<Value> {
+    pub(crate) async fn results(&self, arguments: &str, code: i32) -> Vec<Value> {
         let ended = self.run(&format!("{arguments} --output json")).await;
         ended.with(code).json_lines()
     }
 
     /// Writes the images into `list.txt`, without their registry.
-    pub(super) fn list(&self, images: &[Made]) {
+    pub(crate) fn list(&self, images: &[Made]) {
         let lines: Vec<String> = images.iter().map(Made::line).collect();
         self.place.write("list.txt", lines.join("\n") + "\n");
     }
@@ -265,7 +265,7 @@ impl Stand {
     }
 
     /// Puts a blob into a repository.
-    pub(super) async fn blob(&self, place: (&str, &str), bytes: &[u8]) -> Digest {
+    pub(crate) async fn blob(&self, place: (&str, &str), bytes: &[u8]) -> Digest {
         let (host, repository) = place;
         let digest = Digest::sha256(bytes);
         let known = (format!("{host}/{repository}"), digest);
@@ -287,7 +287,7 @@ impl Stand {
     }
 
     /// Puts a manifest into a repository, by tag, or without one by its digest; and describes it.
-    pub(super) async fn manifest(
+    pub(crate) async fn manifest(
         &self,
         (host, repository): (&str, &str),
         tag: Option<&str>,
@@ -305,7 +305,7 @@ impl Stand {
     }
 
     /// The manifest under a tag or digest, where there is one.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &self,
         (host, repository): (&str, &str),
         name: &str,
@@ -325,7 +325,7 @@ impl Stand {
 
     /// Makes an image of these platforms (`OS/ARCHITECTURE[/VARIANT]`), each of one layer. Images of
     /// the same name are the same everywhere, those of other names are others.
-    pub(super) async fn image(&self, registry: &Registry, name: &str, platforms: &[&str]) -> Made {
+    pub(crate) async fn image(&self, registry: &Registry, name: &str, platforms: &[&str]) -> Made {
         let host = registry.host();
         let (repository, tag) = name.rsplit_once(':').expect("a tag");
         let at = (host.as_str(), repository);
@@ -348,7 +348,7 @@ impl Stand {
     }
 
     /// Makes an image of one platform, without an index.
-    pub(super) async fn single(&self, registry: &Registry, name: &str) -> Made {
+    pub(crate) async fn single(&self, registry: &Registry, name: &str) -> Made {
         let host = registry.host();
         let (repository, tag) = name.rsplit_once(':').expect("a tag");
         let document = self
@@ -368,7 +368,7 @@ impl Stand {
 
     /// Makes images of these names, and of these platforms; one after the other, as `docker-registry`
     /// takes a blob for missing while another push of it is written down.
-    pub(super) async fn images(
+    pub(crate) async fn images(
         &self,
         registry: &Registry,
         names: impl IntoIterator<Item = String>,
@@ -383,7 +383,7 @@ impl Stand {
 
     /// Makes an image of two platforms, each with an attestation manifest beside it as `BuildKit` writes
     /// it; the children are the platforms, then the attestations.
-    pub(super) async fn attested(&self, registry: &Registry, name: &str) -> Made {
+    pub(crate) async fn attested(&self, registry: &Registry, name: &str) -> Made {
         let host = registry.host();
         let (repository, tag) = name.rsplit_once(':').expect("a tag");
         let at = (host.as_str(), repository);
@@ -459,21 +459,21 @@ fn parts(platform: &str) -> Value {
 
 /// A test key of `testdata/sigstore`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Key(pub(super) &'static str);
+pub(crate) struct Key(pub(crate) &'static str);
 
 /// The key that most trials sign with.
-pub(super) const OURS: Key = Key("p256");
+pub(crate) const OURS: Key = Key("p256");
 /// One that has nothing to do with it.
-pub(super) const OTHER: Key = Key("cosign2");
+pub(crate) const OTHER: Key = Key("cosign2");
 
 impl Key {
     /// The file of the private key.
-    pub(super) fn private(self) -> String {
+    pub(crate) fn private(self) -> String {
         format!("{self}.key")
     }
 
     /// The file of the public key.
-    pub(super) fn public(self) -> String {
+    pub(crate) fn public(self) -> String {
         format!("{self}.pub")
     }
 }
@@ -486,4 +486,4 @@ impl fmt::Display for Key {
 }
 
 /// Two platforms that are validated unless others are asked for.
-pub(super) const TWO: &[&str] = &["linux/amd64", "linux/arm64"];
+pub(crate) const TWO: &[&str] = &["linux/amd64", "linux/arm64"];
