@@ -20,6 +20,7 @@ mod command_line_trials;
 mod faults;
 mod generate_key_trials;
 mod harness;
+mod instance;
 mod program;
 mod real;
 mod registry;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         closure_trials::trials(),
         faults::trials(),
         generate_key_trials::trials(),
+        instance::trials(),
         sign_trials::trials(),
         signatures::trials(),
         verify_trials::trials(),
