@@ -21,6 +21,7 @@ mod faults;
 mod generate_key_trials;
 mod harness;
 mod instance;
+mod keyless_trials;
 mod program;
 mod real;
 mod registry;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         faults::trials(),
         generate_key_trials::trials(),
         instance::trials(),
+        keyless_trials::trials(),
         sign_trials::trials(),
         signatures::trials(),
         verify_trials::trials(),

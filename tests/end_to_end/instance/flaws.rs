@@ -140,4 +140,42 @@ impl Flaw {
         }
         flaws
     }
+
+    /// What Sigstore's own verifier says of it; nothing where it takes it.
+    pub(crate) fn refusal(self, signer: Signer, form: Form) -> Option<&'static str> {
+        let words = match self {
+            Self::NoSct => "missing SCT extension",
+            Self::BadSct | Self::ForeignSct => "SCT signature verification failed",
+            Self::LoggedAfterEnd => "CertExpired",
+            Self::LoggedBeforeBegin => "CertNotValidYet",
+            Self::LoggedInTheFuture => "is in the future",
+            Self::OtherAuthority => "InvalidSignatureForPublicKey",
+            Self::NotForCode => "RequiredEkuNotFound",
+            Self::LeafIsAuthority => "CaUsedAsEndEntity",
+            Self::NamedInComment | Self::NamedInSubject => "got other@instance.test",
+            Self::NamedInOtherName | Self::NoIssuer => "got none",
+            Self::ForeignEntry | Self::EntryOfOtherDigest => "hash mismatch",
+            Self::EntryOfOtherSignature | Self::EntryOfOtherSigner => "not match",
+            Self::NoEntry => "must have an inclusion pro",
+            // A key that does not expire needs no time, only a proof.
+            Self::NoSet if signer == Signer::Key && form.has_proof() => return None,
+            Self::NoSet if form.has_proof() => "no verified timestamp",
+            Self::NoSet => "must have an inclusion promise",
+            Self::BadSet | Self::SetOfOtherTime => "SET verification failed",
+            Self::BadProof => "root hash mismatch",
+            Self::BadCheckpoint => "No valid Rekor signature found on checkpoint",
+            Self::CheckpointOfOtherTree => "does not match checkpoint root hash",
+            Self::ForeignLog => " key ",
+            Self::OtherBytes => "signature verification failed",
+            Self::ManyTimestamps => "no timestamp authorities",
+            // Bundles of these versions carry what stands between leaf and root.
+            Self::UnknownIntermediate if matches!(form, Form::Bundle01 | Form::Bundle02) => {
+                return None;
+            }
+            Self::UnknownIntermediate | Self::SelfSigned => "UnknownIssuer",
+            // It takes what stands in a trusted root as it is, counts nothing, and asks for one name.
+            Self::ExpiredIntermediate | Self::TwoNames | Self::ManyEntries => return None,
+        };
+        Some(words)
+    }
 }

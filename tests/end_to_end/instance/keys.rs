@@ -36,6 +36,11 @@ impl Key {
         self.pair.sign(bytes).expect("a signature")
     }
 
+    /// The public key in PEM.
+    pub(crate) fn public_pem(&self) -> String {
+        self.public().pem()
+    }
+
     /// The public key.
     pub(super) fn public(&self) -> Public {
         Public::read(&self.pair.subject_public_key_info()).expect("it is one")

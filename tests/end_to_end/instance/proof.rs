@@ -94,7 +94,7 @@ async fn by_the_crate() {
             for flaw in Flaw::all(signer, form) {
                 let said = verdict(&instance, key, form, &sign(Some(flaw)));
                 let row = format!("{form:?} {signer:?} {flaw:?}: {said:?}");
-                match (refusal(flaw, form, signer), said) {
+                match (flaw.refusal(signer, form), said) {
                     (None, said) => assert_eq!(said, Ok(()), "{row}"),
                     (Some(words), Err(said)) => assert!(said.contains(words), "{row}"),
                     (Some(_), Ok(())) => panic!("{row}"),
@@ -102,42 +102,4 @@ async fn by_the_crate() {
             }
         }
     }
-}
-
-/// What the verifier says of a flaw; nothing where it takes it.
-fn refusal(flaw: Flaw, form: Form, signer: Signer) -> Option<&'static str> {
-    let words = match flaw {
-        Flaw::NoSct => "missing SCT extension",
-        Flaw::BadSct | Flaw::ForeignSct => "SCT signature verification failed",
-        Flaw::LoggedAfterEnd => "CertExpired",
-        Flaw::LoggedBeforeBegin => "CertNotValidYet",
-        Flaw::LoggedInTheFuture => "is in the future",
-        Flaw::OtherAuthority => "InvalidSignatureForPublicKey",
-        Flaw::NotForCode => "RequiredEkuNotFound",
-        Flaw::LeafIsAuthority => "CaUsedAsEndEntity",
-        Flaw::NamedInComment | Flaw::NamedInSubject => "got other@instance.test",
-        Flaw::NamedInOtherName | Flaw::NoIssuer => "got none",
-        Flaw::ForeignEntry | Flaw::EntryOfOtherDigest => "hash mismatch",
-        Flaw::EntryOfOtherSignature | Flaw::EntryOfOtherSigner => "not match",
-        Flaw::NoEntry => "must have an inclusion pro",
-        // A key that does not expire needs no time, only a proof.
-        Flaw::NoSet if signer == Signer::Key && form.has_proof() => return None,
-        Flaw::NoSet if form.has_proof() => "no verified timestamp",
-        Flaw::NoSet => "must have an inclusion promise",
-        Flaw::BadSet | Flaw::SetOfOtherTime => "SET verification failed",
-        Flaw::BadProof => "root hash mismatch",
-        Flaw::BadCheckpoint => "No valid Rekor signature found on checkpoint",
-        Flaw::CheckpointOfOtherTree => "does not match checkpoint root hash",
-        Flaw::ForeignLog => " key ",
-        Flaw::OtherBytes => "signature verification failed",
-        Flaw::ManyTimestamps => "no timestamp authorities",
-        // Bundles of these versions carry what stands between leaf and root.
-        Flaw::UnknownIntermediate if matches!(form, Form::Bundle01 | Form::Bundle02) => {
-            return None;
-        }
-        Flaw::UnknownIntermediate | Flaw::SelfSigned => "UnknownIssuer",
-        // It takes what stands in a trusted root as it is, counts nothing, and asks for one name.
-        Flaw::ExpiredIntermediate | Flaw::TwoNames | Flaw::ManyEntries => return None,
-    };
-    Some(words)
 }

@@ -1,0 +1,11 @@
+//! Signatures by certificates, and by keys that stand in a log, judged by the built program: what cosign made
+//! against an instance of our own, and what is wrong with signatures in one point each.
+
+mod negative;
+mod stage;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [negative::trials()].into_iter().flatten().collect()
+}
