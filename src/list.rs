@@ -1,7 +1,7 @@
 //! Image lists: text to entries, each with the line it came from.
 //!
 //! One image a line, in two forms: a *default line* names an image, a *mirror line* names a source,
-//! a destination and a tag. Comments, blank lines, CRLF, a byte order mark and a missing last line
+//! a destination and a tag. Behind the names may stand [settings](Settings), `key=value`. Comments, blank lines, CRLF, a byte order mark and a missing last line
 //! end are fine; anything else is an [`Error`] with file, line and column, and all of them are found
 //! at once. Memory is bounded whatever is read: a file that is no list (binary, endless, with lines
 //! of megabytes) is refused as a whole.
@@ -10,6 +10,8 @@
 //! lines that contradict each other, are the [plan](crate::plan)'s.
 
 mod error;
+mod settings;
+mod words;
 
 use std::fmt;
 use std::io::BufRead;
@@ -17,10 +19,16 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 pub use error::{Error, Reason};
+pub use settings::{
+    CertificateWords, Collected, Fault, FaultReason, Key, Settings, Sign, VALUE_BYTES_MAX, Verify,
+    Words,
+};
 
 use crate::oci;
-use crate::oci::{PlatformSelection, Reference, Tag};
+use crate::oci::{Reference, Tag};
 use crate::text;
+
+use words::{Word, column, words};
 
 /// The most lines of one list that may name images; comments and blank lines are not counted.
 ///
@@ -108,17 +116,7 @@ impl fmt::Display for Names {
     }
 }
 
-/// What an entry asks for itself. What it leaves open, the command line says.
-///
-/// The seam for other formats of lists, whose entries carry settings of their own: plain lists
-/// leave all of it open.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// The platforms that are wanted of this image.
-    pub platforms: Option<PlatformSelection>,
-}
-
-/// One line of a list that names images.
+/// One line of a list that names images, or what stands for it in a list of another format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Where it stands.
@@ -127,6 +125,13 @@ pub struct Entry {
     pub names: Names,
     /// What it asks for itself.
     pub settings: Settings,
+}
+
+impl fmt::Display for Entry {
+    /// Writes a line that says the same, with every registry and tag filled in.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.names, self.settings)
+    }
 }
 
 /// A list that was read to its end.
@@ -175,23 +180,21 @@ pub fn parse<R: BufRead>(file: &str, mut reader: R) -> Result<Parsed, Error> {
         }
         let text = decode(&buffer, number)
             .map_err(|(column, reason)| Error::new(&file, number, column, "", reason))?;
-        let words = words(text);
-        if words.is_empty() {
-            continue;
-        }
+        let said = said(text).transpose();
+        let Some(said) = said else { continue };
         images += 1;
         if images > LINES_MAX {
             return Err(whole(Reason::TooManyLines));
         }
-        match names(text, &words) {
-            Ok(names) => parsed.entries.push(Entry {
+        match said {
+            Ok((names, settings)) => parsed.entries.push(Entry {
                 line: Line {
                     file: Arc::clone(&file),
                     number,
                     text: Arc::from(text),
                 },
                 names,
-                settings: Settings::default(),
+                settings,
             }),
             Err((at, reason)) => {
                 let column = column(text, at);
@@ -232,43 +235,72 @@ fn decode(buffer: &[u8], number: usize) -> Result<&str, (usize, Reason)> {
     })
 }
 
-/// A word of a line and where it begins, in bytes.
-struct Word<'a> {
-    at: usize,
-    text: &'a str,
-}
-
-/// The words of a line up to its comment; none for a blank or a comment line.
-fn words(text: &str) -> Vec<Word<'_>> {
-    let mut next = 0;
-    let words: Vec<Word<'_>> = text
-        .split([' ', '\t'])
-        .filter_map(|word| {
-            let at = next;
-            next += word.len() + 1;
-            (!word.is_empty()).then_some(Word { at, text: word })
-        })
-        .take_while(|word| !word.text.starts_with('#'))
-        .collect();
-    match words.first() {
-        Some(first) if first.text.starts_with("//") => Vec::new(),
-        _ => words,
-    }
-}
-
-/// The column of the byte `at` of `text`, in characters, from 1.
-fn column(text: &str, at: usize) -> usize {
-    1 + text.char_indices().take_while(|(i, _)| *i < at).count()
-}
-
 /// What is wrong with a line, and at which byte.
-type Fault = (usize, Reason);
+type Wrong = (usize, Reason);
 
-fn names(text: &str, words: &[Word<'_>]) -> Result<Names, Fault> {
+/// What a line says that is neither blank nor a comment; `None` for one that is.
+///
+/// # Errors
+///
+/// When it is wrong: at which byte, and why.
+fn said(text: &str) -> Result<Option<(Names, Settings)>, Wrong> {
+    let words = words(text);
+    if words.is_empty() {
+        return Ok(None);
+    }
     // Whatever is kept of a line may be written to a file or a screen again.
     if let Some(at) = text.find(|c: char| c.is_control() && c != '\t') {
         return Err((at, Reason::Control));
     }
+    // No name has a `=`.
+    let is_setting = |word: &Word<'_>| word.text.contains('=');
+    let first = words.iter().skip(1).position(is_setting);
+    let (named, behind) = words.split_at(first.map_or(words.len(), |at| at + 1));
+    let images = names(named)?;
+    let mut collected = Collected::default();
+    let mut places = Vec::with_capacity(behind.len());
+    for word in behind {
+        let (key, value, at) = words::setting(word)?;
+        collected
+            .add(key, &value)
+            .map_err(|fault| (at, Reason::Setting(Box::new(fault))))?;
+        places.push((key, word.at));
+    }
+    let settings = collected.settings().map_err(|fault| {
+        let place = places.iter().find(|(key, _)| *key == fault.key);
+        (
+            place.map_or(0, |(_, at)| *at),
+            Reason::Setting(Box::new(fault)),
+        )
+    })?;
+    Ok(Some((images, settings)))
+}
+
+/// Reads the text of one line that no list file holds; `file` and `number` are where it comes from.
+///
+/// # Errors
+///
+/// When it names no image, or more lines than one, or is longer than a line of a list may be.
+pub fn line(file: &Arc<str>, number: usize, text: &str) -> Result<Entry, Error> {
+    let wrong = |(at, reason)| Error::new(file, number, column(text, at), text, reason);
+    if text.len() > LINE_BYTES_MAX {
+        return Err(Error::new(file, number, 1, text, Reason::LineTooLong));
+    }
+    let (names, settings) = said(text)
+        .map_err(wrong)?
+        .ok_or_else(|| wrong((0, Reason::Columns(0))))?;
+    Ok(Entry {
+        line: Line {
+            file: Arc::clone(file),
+            number,
+            text: Arc::from(text),
+        },
+        names,
+        settings,
+    })
+}
+
+fn names(words: &[Word<'_>]) -> Result<Names, Wrong> {
     match words {
         [image] => {
             let (mut image, registry) = reference(image)?;
@@ -284,7 +316,7 @@ fn names(text: &str, words: &[Word<'_>]) -> Result<Names, Fault> {
     }
 }
 
-fn mirror(source: &Word<'_>, destination: &Word<'_>, third: &Word<'_>) -> Result<Names, Fault> {
+fn mirror(source: &Word<'_>, destination: &Word<'_>, third: &Word<'_>) -> Result<Names, Wrong> {
     let (mut from, source_registry) = reference(source)?;
     let (mut to, destination_registry) = reference(destination)?;
     let tag: Tag = third
@@ -320,7 +352,7 @@ fn mirror(source: &Word<'_>, destination: &Word<'_>, third: &Word<'_>) -> Result
     })
 }
 
-fn reference(word: &Word<'_>) -> Result<(Reference, Written), Fault> {
+fn reference(word: &Word<'_>) -> Result<(Reference, Written), Wrong> {
     let reference = word.text.parse().map_err(|error| {
         (
             word.at + place(word.text, &error),

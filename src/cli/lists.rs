@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::list::{self, Entry, LIST_BYTES_MAX, Line};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Job, Plan};
 use crate::report::{self, Skipped};
 
 use super::args::Access;
@@ -128,6 +128,27 @@ pub(super) fn rejects(rejected: &Rejected, line: &Line) -> bool {
     rejected
         .iter()
         .any(|(file, numbers)| *file == line.file && numbers.contains(&line.number))
+}
+
+/// Refuses lines that bring their own verification or signer, which runs do not honour yet.
+///
+/// # Errors
+///
+/// When a job of `plan` has such settings; all are named.
+pub(super) fn refuse_own_signatures(plan: &Plan) -> Result<(), Error> {
+    let own = |job: &&Job| job.settings.verify.is_some() || job.settings.sign.is_some();
+    let lines: Vec<String> = plan
+        .jobs()
+        .iter()
+        .filter(own)
+        .map(|job| format!("{}: {}", job.line, job.line.text))
+        .collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let what =
+        "lines with `verify` or `sign` of their own are not there yet; nothing was contacted";
+    Err(Error::several(what, lines.into_iter().take(BAD_SHOWN_MAX)))
 }
 
 /// The whole of a list, up to what makes it too long: it is looked at more than once, and a pipe can

@@ -18,7 +18,7 @@ use super::args::{
     Access, Bounds, Copying, General, IndexArg, LogFormat, MirrorArgs, Output, TwoSides,
 };
 use super::error::Error;
-use super::lists::{BadLines, Lists};
+use super::lists::{self, BadLines, Lists};
 use super::run::Run;
 use super::{Environment, access, keys, policy, trust};
 
@@ -64,6 +64,7 @@ pub(super) async fn mirror(
         let sources = Sources::of(&copying.plan, &copying.registries)?.by_job();
         return show(&copying.plan, &sources, &copying.skipped, args.output);
     }
+    lists::refuse_own_signatures(&copying.plan)?;
     copying.run(general, environment).await
 }
 

@@ -49,6 +49,7 @@ pub(super) async fn sign(
             stay.images.output,
         );
     }
+    lists::refuse_own_signatures(&stay.plan)?;
     let rejected = if args.sign_rejected {
         HashSet::new()
     } else {
@@ -95,6 +96,7 @@ pub(super) async fn validate(
             stay.images.output,
         );
     }
+    lists::refuse_own_signatures(&stay.plan)?;
     let (access, side) = (stay.images.access.clone(), stay.images.side.clone());
     let run = Run {
         warnings: known.warnings,

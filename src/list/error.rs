@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::{LINE_BYTES_MAX, LINES_MAX, LIST_BYTES_MAX};
+use super::{Fault, LINE_BYTES_MAX, LINES_MAX, LIST_BYTES_MAX};
 use crate::oci;
 use crate::oci::Tag;
 use crate::text;
@@ -50,6 +50,18 @@ pub enum Reason {
     /// The destination has a digest.
     #[error("a digest in column 2; what is copied is said in column 1")]
     DestinationDigest,
+    /// A setting in it is wrong, by itself or for another.
+    #[error("{0}")]
+    Setting(Box<Fault>),
+    /// A word behind its names is a setting that is not known.
+    #[error("there is no setting `{0}`")]
+    NoSetting(String),
+    /// A word stands behind settings and is none.
+    #[error("behind settings only settings stand, `key=value`")]
+    NotASetting,
+    /// A value begins with `"` and is no JSON string.
+    #[error("a value that begins with `\"` is a JSON string, and nothing follows it but a blank")]
+    NotAString,
     /// It has a control character.
     #[error("a control character")]
     Control,
@@ -108,7 +120,15 @@ impl Error {
             Reason::OtherTag { .. } => {
                 Some("a mirror line cannot change the tag; leave it out of columns 1 and 2")
             }
+            Reason::NoSetting(_) => Some(
+                "settings of a line are `platform`, `verify`, `sign`, `cosign-public-key`, `cosign-private-key`, \
+                 `cosign-certificate-identity[-regexp]` and `cosign-certificate-oidc-issuer[-regexp]`",
+            ),
+            Reason::NotASetting | Reason::NotAString => {
+                Some("a value with blanks is a JSON string: `key=\"a b\"`")
+            }
             Reason::Name(_)
+            | Reason::Setting(_)
             | Reason::Control
             | Reason::Binary
             | Reason::NotUtf8

@@ -36,6 +36,9 @@ pub fn write_plan_text(plan: &Plan, sources: &Sources, out: &mut dyn Write) -> i
             }
             Some(Source::Blocked(why)) => write!(out, " (not tried: {})", cleaned(why))?,
         }
+        if !job.settings.is_open() {
+            write!(out, " [{}]", cleaned(job.settings.to_string().trim_start()))?;
+        }
         match job.course {
             Course::Run => {}
             Course::Duplicate { of } => {
