@@ -119,6 +119,10 @@ pub enum Outcome {
     AlreadySigned(Box<Signing>),
     /// Every manifest that was to be checked has an accepted signature.
     Accepted(Box<Validation>),
+    /// Nobody asks that its signatures be verified: its entry does not, nor does the command line.
+    NotVerified,
+    /// Nobody asks that it be signed: its entry does not, nor does the command line.
+    NotSigned,
     /// At least one manifest was rejected. The failure sums up, the validation has it all; without one
     /// where a policy rejects the image as a whole.
     Rejected(Failure, Option<Box<Validation>>),
@@ -146,6 +150,8 @@ impl Outcome {
             Self::Signed(_) => "signed",
             Self::AlreadySigned(_) => "already-signed",
             Self::Accepted(_) => "accepted",
+            Self::NotVerified => "not-verified",
+            Self::NotSigned => "not-signed",
             Self::Rejected(..) => "rejected",
             Self::Undetermined(..) => "undetermined",
             Self::Duplicate { .. } => "duplicate",
@@ -161,6 +167,8 @@ impl Outcome {
             Self::Signed(_)
             | Self::AlreadySigned(_)
             | Self::Accepted(_)
+            | Self::NotVerified
+            | Self::NotSigned
             | Self::Rejected(..)
             | Self::Undetermined(..)
             | Self::Duplicate { .. }
@@ -176,6 +184,8 @@ impl Outcome {
             Self::Copied(copied) | Self::UpToDate(copied) => copied.signing.as_deref(),
             Self::Kept(_)
             | Self::Accepted(_)
+            | Self::NotVerified
+            | Self::NotSigned
             | Self::Rejected(..)
             | Self::Undetermined(..)
             | Self::Duplicate { .. }
@@ -195,6 +205,8 @@ impl Outcome {
             Self::Kept(_)
             | Self::Signed(_)
             | Self::AlreadySigned(_)
+            | Self::NotVerified
+            | Self::NotSigned
             | Self::Duplicate { .. }
             | Self::Failed(_)
             | Self::NotTried(_) => None,
@@ -214,6 +226,8 @@ impl Outcome {
             | Self::Signed(_)
             | Self::AlreadySigned(_)
             | Self::Accepted(_)
+            | Self::NotVerified
+            | Self::NotSigned
             | Self::Duplicate { .. } => None,
         }
     }

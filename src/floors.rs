@@ -52,8 +52,8 @@ const TABLE: &[(&str, u8, &[&str])] = &[
         "runner",
         4,
         &[
-            "attached", "event", "oci", "pace", "plan", "policy", "registry", "sign", "sigstore",
-            "template", "transfer", "verify",
+            "attached", "event", "list", "oci", "pace", "plan", "policy", "registry", "sign",
+            "sigstore", "template", "transfer", "verify",
         ],
     ),
     ("report", 4, &["event", "list", "oci", "plan", "text"]),

@@ -170,7 +170,7 @@ fn the_document_says_all() {
         value["summary"],
         serde_json::json!({
             "copied": 1, "up_to_date": 0, "kept": 1, "duplicates": 1, "failed": 1, "not_tried": 1,
-            "signed": 0, "already_signed": 0, "accepted": 0, "rejected": 0, "undetermined": 0,
+            "signed": 0, "already_signed": 0, "accepted": 0, "not_verified": 0, "not_signed": 0, "rejected": 0, "undetermined": 0,
             "skipped": 1,
             "kinds": {"cancelled": 1, "unauthorized": 1},
             "tally": {

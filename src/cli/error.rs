@@ -40,6 +40,15 @@ impl Error {
         new
     }
 
+    /// The same, of this line of a list.
+    pub(super) fn in_line(mut self, line: &str) -> Self {
+        if let Some(first) = self.lines.first_mut() {
+            let said = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+            *first = format!("error: {line}: {said}");
+        }
+        self
+    }
+
     pub(super) fn with_hint(mut self, hint: &str) -> Self {
         self.hints.push(hint.to_owned());
         self

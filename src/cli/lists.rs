@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::list::{self, Entry, LIST_BYTES_MAX, Line};
+use crate::list::{self, Entry, LIST_BYTES_MAX, Line, Sign};
 use crate::plan::{self, Job, Plan};
 use crate::report::{self, Skipped};
 
@@ -130,13 +130,13 @@ pub(super) fn rejects(rejected: &Rejected, line: &Line) -> bool {
         .any(|(file, numbers)| *file == line.file && numbers.contains(&line.number))
 }
 
-/// Refuses lines that bring their own verification or signer, which runs do not honour yet.
+/// Refuses lines that bring their own signer, which runs do not honour yet.
 ///
 /// # Errors
 ///
 /// When a job of `plan` has such settings; all are named.
 pub(super) fn refuse_own_signatures(plan: &Plan) -> Result<(), Error> {
-    let own = |job: &&Job| job.settings.verify.is_some() || job.settings.sign.is_some();
+    let own = |job: &&Job| matches!(&job.settings.sign, Some(Sign::Key(_) | Sign::Keyless));
     let lines: Vec<String> = plan
         .jobs()
         .iter()
@@ -146,8 +146,7 @@ pub(super) fn refuse_own_signatures(plan: &Plan) -> Result<(), Error> {
     if lines.is_empty() {
         return Ok(());
     }
-    let what =
-        "lines with `verify` or `sign` of their own are not there yet; nothing was contacted";
+    let what = "lines with `sign` of their own are not there yet; nothing was contacted";
     Err(Error::several(what, lines.into_iter().take(BAD_SHOWN_MAX)))
 }
 

@@ -168,12 +168,14 @@ impl Copy {
     /// What sources must prove, where that is asked, and what every report says of it.
     fn trust(&self, environment: &Environment) -> Result<(Option<Trust>, Vec<String>), Error> {
         let signatures = &self.copying.signatures;
-        let known = trust::signers(
-            &signatures.verify_keys,
-            &signatures.verify_who.clone().into(),
-            &signatures.trust,
-            (trust::VERIFY, environment),
-        )?;
+        let who = signatures.verify_who.clone().into();
+        let said = trust::Said {
+            keys: &signatures.verify_keys,
+            who: &who,
+            trust: &signatures.trust,
+            flags: trust::VERIFY,
+        };
+        let known = trust::known(said, &self.plan, environment)?;
         let Some(known) = known else {
             return match signatures.needs_verification() {
                 Some(flag) => Err(Error::refused(&format!(
@@ -183,12 +185,15 @@ impl Copy {
             };
         };
         let subjects = signatures.verify_subjects.map(Into::into);
-        self.check_index(subjects)?;
+        // Lines that say themselves who must have signed mean the index.
+        let of_lines = known.signers.is_none().then_some(Subjects::Index);
+        self.check_index(subjects.or(of_lines))?;
         let trust = Trust {
-            identity: trust::identity(&signatures.identity, &known.signers)?,
             signers: known.signers,
+            own: known.own,
+            identity: trust::identity(&signatures.identity)?,
             annotations: keys::annotations(&signatures.verify_annotations, [])?,
-            subjects: subjects.unwrap_or_default(),
+            subjects,
             selection: options(&self.copying, None)?.selection,
         };
         Ok((Some(trust), known.warnings))

@@ -73,19 +73,25 @@ pub(super) async fn validate(
     environment: &Environment,
 ) -> Result<u8, Error> {
     refuse_later(args.later.first())?;
-    let flags = (trust::VALIDATE, environment);
-    let known = trust::signers(&args.keys, &args.who, &args.trust, flags)?;
-    let known = known.ok_or_else(nobody)?;
     let stay = Staying::read(args.images, general)?;
+    let said = trust::Said {
+        keys: &args.keys,
+        who: &args.who,
+        trust: &args.trust,
+        flags: trust::VALIDATE,
+    };
+    let known = trust::known(said, &stay.plan, environment)?;
+    let known = known.ok_or_else(nobody)?;
     let selection = stay.images.selecting.selection(USUAL);
     let trust = Trust {
-        identity: trust::identity(&args.identity, &known.signers)?,
         signers: known.signers,
+        own: known.own,
+        identity: trust::identity(&args.identity)?,
         annotations: keys::annotations(
             &stay.images.annotations,
             stay.images.selecting.annotations(),
         )?,
-        subjects: args.subjects.into(),
+        subjects: args.subjects.map(Into::into),
         selection: selection.map_err(|why| Error::refused(&why))?,
     };
     if stay.is_dry {
@@ -96,7 +102,6 @@ pub(super) async fn validate(
             stay.images.output,
         );
     }
-    lists::refuse_own_signatures(&stay.plan)?;
     let (access, side) = (stay.images.access.clone(), stay.images.side.clone());
     let run = Run {
         warnings: known.warnings,

@@ -1,11 +1,13 @@
 //! Who may have signed, from flags and files.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::policy::SignedIdentity;
+use crate::list::{self, Line, Verify};
+use crate::plan::Plan;
 use crate::runner::Identity;
 use crate::sigstore::{
     Certificates, LoggedKeys, Pieces, ROOT_BYTES_MAX, Relaxed, Signers, TrustRoot, Whom, Words,
@@ -19,7 +21,10 @@ use super::keys;
 /// Who may have signed, and what every report says of how they are known.
 #[derive(Debug)]
 pub(super) struct Known {
-    pub(super) signers: Arc<Signers>,
+    /// Where the line does not say it.
+    pub(super) signers: Option<Arc<Signers>>,
+    /// Where it does.
+    pub(super) own: HashMap<Verify, Arc<Signers>>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -78,54 +83,171 @@ pub(super) const VERIFY: Flags = Flags {
     issuer: "--verify-certificate-oidc-issuer",
 };
 
-/// Who may have signed, as the command line says it; `None` where it says nothing.
+/// What the command line says of who may have signed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Said<'a> {
+    pub(super) keys: &'a [PathBuf],
+    pub(super) who: &'a Who,
+    pub(super) trust: &'a TrustArgs,
+    pub(super) flags: Flags,
+}
+
+/// Who may have signed the images of `plan`, as the command line and the lines say it; `None` where neither
+/// says anything.
 ///
 /// # Errors
 ///
 /// When flags contradict each other, one of a pair is missing, or a file cannot be used.
-pub(super) fn signers(
-    key_files: &[PathBuf],
-    who: &Who,
-    trust: &TrustArgs,
-    (flags, environment): (Flags, &Environment),
+pub(super) fn known(
+    said: Said<'_>,
+    plan: &Plan,
+    environment: &Environment,
 ) -> Result<Option<Known>, Error> {
+    let Said {
+        keys,
+        who,
+        trust,
+        flags,
+    } = said;
     let words = words(who, flags)?;
-    match (key_files.is_empty(), words) {
-        (true, None) => {
-            if let Some(flag) = trust.given() {
-                return Err(Error::refused(&format!(
-                    "`{flag}` needs `{}` or `{}`",
-                    flags.key, flags.identity
-                )));
-            }
-            Ok(None)
-        }
-        (false, Some(_)) => Err(Error::refused(&format!(
+    let by_lines = by_lines(plan);
+    if words.is_some() && !keys.is_empty() {
+        return Err(Error::refused(&format!(
             "`{}` and `{}` exclude each other: a signature is by a key or by a certificate",
             flags.key, flags.identity
-        ))),
-        (false, None) => by_keys(key_files, trust).map(Some),
-        (true, Some((identity, issuer))) => {
-            let relaxed = Relaxed {
-                log: trust.insecure_ignore_tlog == Some(true),
-                sct: trust.insecure_ignore_sct == Some(true),
-            };
-            let root = Arc::new(root(trust, relaxed, environment)?);
-            if !root.has_authorities() {
-                return Err(Error::refused(
-                    "the trusted root has no authority for certificates",
-                ));
+        )));
+    }
+    if words.is_none() && keys.is_empty() && by_lines.is_empty() {
+        return match trust.given() {
+            Some(flag) => Err(Error::refused(&format!(
+                "`{flag}` needs `{}` or `{}`",
+                flags.key, flags.identity
+            ))),
+            None => Ok(None),
+        };
+    }
+    let mut reading = Reading {
+        trust,
+        environment,
+        root: None,
+        relaxed: Relaxed::default(),
+    };
+    let is_certificate = |verify: &&Verify| matches!(verify, Verify::Certificate(_));
+    let has_certificates = words.is_some() || by_lines.keys().any(|verify| is_certificate(&verify));
+    if let Some(flag) = trust.of_certificates().filter(|_| !has_certificates) {
+        return Err(Error::refused(&format!(
+            "`{flag}` is about certificates, and the signatures are by keys"
+        )));
+    }
+    let signers = match words {
+        Some((identity, issuer)) => Some(reading.certificates(Whom::Fitting { identity, issuer })?),
+        None if keys.is_empty() => None,
+        None => Some(reading.keys(keys)?),
+    };
+    let mut own = HashMap::new();
+    for (verify, line) in by_lines {
+        let signers = reading
+            .line(&verify)
+            .map_err(|error| error.in_line(&line.to_string()))?;
+        own.insert(verify, Arc::new(signers));
+    }
+    Ok(Some(Known {
+        signers: signers.map(Arc::new),
+        own,
+        warnings: warnings(reading.relaxed),
+    }))
+}
+
+/// Who must have signed by the lines of a plan, each with the first line that says so.
+fn by_lines(plan: &Plan) -> BTreeMap<Verify, &Line> {
+    let mut found = BTreeMap::new();
+    for job in plan.distinct() {
+        match &job.settings.verify {
+            Some(verify @ (Verify::Key(_) | Verify::Certificate(_))) => {
+                found.entry(verify.clone()).or_insert(&job.line);
             }
-            tracing::info!("trusted root: {}", root.name());
-            Ok(Some(Known {
-                warnings: warnings(relaxed),
-                signers: Arc::new(Signers::Certificates(Certificates {
-                    root,
-                    whom: Whom::Fitting { identity, issuer },
-                    relaxed,
-                })),
-            }))
+            Some(Verify::None) | None => {}
         }
+    }
+    found
+}
+
+/// The reading of files that say who may have signed.
+struct Reading<'a> {
+    trust: &'a TrustArgs,
+    environment: &'a Environment,
+    root: Option<Arc<TrustRoot>>,
+    /// What was not demanded of anybody.
+    relaxed: Relaxed,
+}
+
+impl Reading<'_> {
+    fn line(&mut self, verify: &Verify) -> Result<Signers, Error> {
+        match verify {
+            Verify::Key(path) => self.keys(&[PathBuf::from(path)]),
+            Verify::Certificate(words) => {
+                let read = |words: &list::Words| match words {
+                    list::Words::Exact(text) => Words::exact(text),
+                    list::Words::Regexp(pattern) => Words::regexp(pattern),
+                };
+                let refused = |why| Error::refused(&format!("whom a certificate must name: {why}"));
+                self.certificates(Whom::Fitting {
+                    identity: read(&words.identity).map_err(refused)?,
+                    issuer: read(&words.issuer).map_err(refused)?,
+                })
+            }
+            Verify::None => Err(Error::refused("nobody is named")),
+        }
+    }
+
+    fn certificates(&mut self, whom: Whom) -> Result<Signers, Error> {
+        let relaxed = Relaxed {
+            log: self.trust.insecure_ignore_tlog == Some(true),
+            sct: self.trust.insecure_ignore_sct == Some(true),
+        };
+        let root = match &self.root {
+            Some(root) => Arc::clone(root),
+            None => Arc::new(root(self.trust, relaxed, self.environment)?),
+        };
+        if !root.has_authorities() {
+            return Err(Error::refused(
+                "the trusted root has no authority for certificates",
+            ));
+        }
+        tracing::info!("trusted root: {}", root.name());
+        self.root = Some(Arc::clone(&root));
+        self.relaxed.log |= relaxed.log;
+        self.relaxed.sct |= relaxed.sct;
+        Ok(Signers::Certificates(Certificates {
+            root,
+            whom,
+            relaxed,
+        }))
+    }
+
+    /// Keys, with a log's word where one is named and not ignored.
+    fn keys(&mut self, files: &[PathBuf]) -> Result<Signers, Error> {
+        let keys = keys::public(files)?;
+        let trust = self.trust;
+        let names_log = trust.trusted_root.is_some() || !trust.rekor_public_keys.is_empty();
+        let wants_log = match trust.insecure_ignore_tlog {
+            Some(ignored) => !ignored,
+            None => names_log,
+        };
+        if !wants_log {
+            self.relaxed.log |= names_log;
+            return Ok(Signers::Keys(keys));
+        }
+        let root = match &trust.trusted_root {
+            Some(path) => read_root(path)?,
+            None if names_log => assembled(trust, None)?,
+            None => built_in()?,
+        };
+        tracing::info!("trusted root: {}", root.name());
+        let logged = LoggedKeys::new(keys, Arc::new(root));
+        logged
+            .map(Signers::Logged)
+            .map_err(|why| Error::refused(&why))
     }
 }
 
@@ -145,40 +267,6 @@ fn warnings(relaxed: Relaxed) -> Vec<String> {
         );
     }
     warnings
-}
-
-fn by_keys(files: &[PathBuf], trust: &TrustArgs) -> Result<Known, Error> {
-    let keys = keys::public(files)?;
-    if let Some(flag) = trust.of_certificates() {
-        return Err(Error::refused(&format!(
-            "`{flag}` is about certificates, and the signatures are by keys"
-        )));
-    }
-    let names_log = trust.trusted_root.is_some() || !trust.rekor_public_keys.is_empty();
-    let wants_log = match trust.insecure_ignore_tlog {
-        Some(ignored) => !ignored,
-        None => names_log,
-    };
-    let relaxed = Relaxed {
-        log: names_log && !wants_log,
-        sct: false,
-    };
-    let signers = if wants_log {
-        let root = match &trust.trusted_root {
-            Some(path) => read_root(path)?,
-            None if names_log => assembled(trust, None)?,
-            None => built_in()?,
-        };
-        tracing::info!("trusted root: {}", root.name());
-        let logged = LoggedKeys::new(keys, Arc::new(root));
-        Signers::Logged(logged.map_err(|why| Error::refused(&why))?)
-    } else {
-        Signers::Keys(keys)
-    };
-    Ok(Known {
-        signers: Arc::new(signers),
-        warnings: warnings(relaxed),
-    })
 }
 
 impl TrustArgs {
@@ -339,12 +427,10 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// What signatures must name. By certificates it is the repository, whatever tag or digest: those who sign
-/// in pipelines sign digests, and cosign names repositories alone.
-pub(super) fn identity(args: &IdentityArgs, signers: &Signers) -> Result<Identity, Error> {
-    let says = args.exact_repository.is_some() || args.signed_identity.is_some();
-    if signers.by_certificate() && !says {
-        return Ok(Identity::Rule(SignedIdentity::MatchRepository));
+/// What signatures must name, where it is said.
+pub(super) fn identity(args: &IdentityArgs) -> Result<Option<Identity>, Error> {
+    if args.exact_repository.is_none() && args.signed_identity.is_none() {
+        return Ok(None);
     }
-    keys::identity(args)
+    keys::identity(args).map(Some)
 }

@@ -17,6 +17,10 @@ pub struct Summary {
     pub already_signed: usize,
     /// Images whose signatures were accepted.
     pub accepted: usize,
+    /// Images whose signatures nobody asks to be verified.
+    pub not_verified: usize,
+    /// Images that nobody asks to be signed.
+    pub not_signed: usize,
     /// Images that were rejected.
     pub rejected: usize,
     /// Images that could not be judged.
@@ -119,6 +123,8 @@ impl Summary {
             Outcome::Signed(_) => &mut self.signed,
             Outcome::AlreadySigned(_) => &mut self.already_signed,
             Outcome::Accepted(_) => &mut self.accepted,
+            Outcome::NotVerified => &mut self.not_verified,
+            Outcome::NotSigned => &mut self.not_signed,
             Outcome::Rejected(..) => &mut self.rejected,
             Outcome::Undetermined(..) => &mut self.undetermined,
             Outcome::Duplicate { .. } => &mut self.duplicates,
@@ -163,6 +169,8 @@ impl Summary {
             + self.signed
             + self.already_signed
             + self.accepted
+            + self.not_verified
+            + self.not_signed
     }
 
     /// How many lines did not end well: failed, rejected, undetermined, not tried, skipped.

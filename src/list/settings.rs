@@ -25,7 +25,7 @@ pub struct Settings {
 }
 
 /// Who must have signed an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verify {
     /// The entry brings no verification of its own, and says so.
     None,
@@ -36,7 +36,7 @@ pub enum Verify {
 }
 
 /// Whom a certificate must name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CertificateWords {
     /// Who signed.
     pub identity: Words,
@@ -45,7 +45,7 @@ pub struct CertificateWords {
 }
 
 /// How something is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Words {
     /// Exactly this.
     Exact(String),
@@ -54,7 +54,7 @@ pub enum Words {
 }
 
 /// Who signs an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Sign {
     /// The entry brings no signer of its own, and says so.
     None,

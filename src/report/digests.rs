@@ -52,6 +52,8 @@ impl Reporter for Digests {
                     | Outcome::Signed(_)
                     | Outcome::AlreadySigned(_)
                     | Outcome::Accepted(_)
+                    | Outcome::NotVerified
+                    | Outcome::NotSigned
                     | Outcome::Rejected(..)
                     | Outcome::Undetermined(..)
                     | Outcome::Duplicate { .. }

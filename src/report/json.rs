@@ -140,6 +140,8 @@ impl<'a> OutcomeView<'a> {
                 | Outcome::Signed(_)
                 | Outcome::AlreadySigned(_)
                 | Outcome::Accepted(_)
+                | Outcome::NotVerified
+                | Outcome::NotSigned
                 | Outcome::Rejected(..)
                 | Outcome::Undetermined(..)
                 | Outcome::Failed(_)
@@ -223,6 +225,8 @@ pub(super) struct SummaryView {
     signed: usize,
     already_signed: usize,
     accepted: usize,
+    not_verified: usize,
+    not_signed: usize,
     rejected: usize,
     undetermined: usize,
     duplicates: usize,
@@ -242,6 +246,8 @@ impl SummaryView {
             signed: summary.signed,
             already_signed: summary.already_signed,
             accepted: summary.accepted,
+            not_verified: summary.not_verified,
+            not_signed: summary.not_signed,
             rejected: summary.rejected,
             undetermined: summary.undetermined,
             duplicates: summary.duplicates,

@@ -146,6 +146,14 @@ pub(super) fn well(plan: &Plan, job: &Job, outcome: &Outcome, elapsed: Duration)
         Outcome::Signed(signing) => ("signed", signed(signing)),
         Outcome::AlreadySigned(signing) => ("already signed:", signed(signing)),
         Outcome::Accepted(validation) => ("accepted", accepted(validation)),
+        Outcome::NotVerified => (
+            "not verified:",
+            " (neither its line nor the command line says who must have signed it)".to_owned(),
+        ),
+        Outcome::NotSigned => (
+            "not signed:",
+            " (neither its line nor the command line says who signs it)".to_owned(),
+        ),
         Outcome::Rejected(..) | Outcome::Undetermined(..) => (outcome.as_str(), String::new()),
         Outcome::Failed(_) | Outcome::NotTried(_) => ("failed", String::new()),
     };

@@ -209,6 +209,8 @@ impl<W: Write> Terminal<W> {
             (summary.signed, "signed"),
             (summary.already_signed, "already signed"),
             (summary.accepted, "accepted"),
+            (summary.not_verified, "not verified"),
+            (summary.not_signed, "not signed"),
             (summary.rejected, "rejected"),
             (summary.undetermined, "undetermined"),
             (summary.duplicates, "duplicate"),

@@ -124,7 +124,10 @@ impl Breaker {
         let source = done.source.as_ref().unwrap_or(&job.source.repository);
         match &done.outcome {
             // Nobody was asked.
-            Outcome::NotTried(_) | Outcome::Duplicate { .. } => {}
+            Outcome::NotTried(_)
+            | Outcome::Duplicate { .. }
+            | Outcome::NotVerified
+            | Outcome::NotSigned => {}
             Outcome::Failed(failure)
             | Outcome::Rejected(failure, _)
             | Outcome::Undetermined(failure, _) => match failure.side {

@@ -104,7 +104,12 @@ impl Mirror {
             Some(gate) => gate.demands(&job.source)?,
             None => Vec::new(),
         };
-        if by_policy.is_empty() && self.trust.is_none() {
+        let asked = match self.trust.as_ref().map(|trust| trust.asked(job)) {
+            Some(Ok(asked)) => asked,
+            Some(Err(failure)) => return Err(Box::new(Outcome::Failed(failure))),
+            None => None,
+        };
+        if by_policy.is_empty() && asked.is_none() {
             return Ok(None);
         }
         (watch.note)(Note::Entered(Stage::Verify));
@@ -133,18 +138,16 @@ impl Mirror {
                 return Err(Box::new(refused));
             }
         }
-        let Some(trust) = &self.trust else {
+        let Some(asked) = asked else {
             return Ok(Some((root.digest(), None)));
         };
-        let demand = trust.demand(job);
-        let demand = demand.map_err(|failure| Box::new(Outcome::Failed(failure)))?;
         let question = Question {
             image: &job.source,
             place: Some(&place.repository),
-            subjects: trust.subjects,
+            subjects: asked.subjects,
             selection,
             compared: Compared::ByWhatItIs,
-            demand: &demand,
+            demand: &asked.demand,
         };
         let validation = verify::validate_resolved(attached, &question, &root, watch.pace)
             .await

@@ -1,9 +1,10 @@
 //! What is asked of signatures, for all jobs of a run; and what that means for one of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::event::{Failure, Kind, Outcome, Side, Stage, Validation, Verdict};
+use crate::list;
 use crate::oci::{Digest, PlatformSelection};
 use crate::plan::Job;
 use crate::policy::SignedIdentity;
@@ -23,39 +24,76 @@ pub enum Identity {
 /// What signatures of a run's images must be.
 #[derive(Debug, Clone)]
 pub struct Trust {
-    /// One of these must have made them.
-    pub signers: Arc<Signers>,
-    /// The identity they must name.
-    pub identity: Identity,
+    /// Who must have made them, where the line does not say it; `None`: nobody then.
+    pub signers: Option<Arc<Signers>>,
+    /// Who must have made them, where the line says it.
+    pub own: HashMap<list::Verify, Arc<Signers>>,
+    /// The identity they must name. Without it, [`SignedIdentity::MatchRepoDigestOrExact`] for keys, and
+    /// [`SignedIdentity::MatchRepository`] for certificates and for lines that say themselves who must have
+    /// signed: those who sign in pipelines sign digests, and cosign names repositories alone.
+    pub identity: Option<Identity>,
     /// Annotations they must have.
     pub annotations: BTreeMap<String, Template>,
-    /// Which manifests of an image are checked.
-    pub subjects: Subjects,
+    /// Which manifests of an image are checked; without it its platforms, or for lines that say themselves
+    /// who must have signed what the tag means, as nerdctl has it.
+    pub subjects: Option<Subjects>,
     /// Of which platforms, where the line does not say it.
     pub selection: PlatformSelection,
 }
 
+/// What is demanded of one image.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) demand: Demand,
+    pub(super) subjects: Subjects,
+}
+
 impl Trust {
-    /// What is demanded of the signatures of the source of `job`.
+    /// What is demanded of the signatures of the source of `job`; `None` where nothing is.
     ///
     /// # Errors
     ///
     /// When a template asks for what the image does not have, or makes no name.
-    pub(super) fn demand(&self, job: &Job) -> Result<Demand, Failure> {
+    pub(super) fn asked(&self, job: &Job) -> Result<Option<Asked>, Failure> {
+        let verify = job.settings.verify.as_ref();
+        let (signers, usual) = match verify {
+            None | Some(list::Verify::None) => match &self.signers {
+                Some(signers) => (signers, Subjects::Platforms),
+                None => return Ok(None),
+            },
+            Some(verify @ (list::Verify::Key(_) | list::Verify::Certificate(_))) => {
+                let Some(signers) = self.own.get(verify) else {
+                    let cause = format!("`{}`: who must have signed it was not read", job.source);
+                    let kind = Kind::Internal;
+                    return Err(Failure::because(Stage::Plan, None, kind, &cause));
+                };
+                (signers, Subjects::Index)
+            }
+        };
+        let is_own = usual == Subjects::Index;
+        Ok(Some(Asked {
+            demand: self.demand(job, signers, is_own)?,
+            subjects: self.subjects.unwrap_or(usual),
+        }))
+    }
+
+    fn demand(&self, job: &Job, signers: &Arc<Signers>, is_own: bool) -> Result<Demand, Failure> {
         let fail = |what: &str, why: &dyn std::fmt::Display| {
             let cause = format!("{what} makes nothing for `{}`: {why}", job.source);
             Failure::because(Stage::Plan, Some(Side::Source), Kind::Unsupported, &cause)
         };
         let values = values(job, &job.source, job.source.digest.as_ref());
         let identity = match &self.identity {
-            Identity::Rule(rule) => rule.clone(),
-            Identity::ExactRepository(template) => {
+            Some(Identity::Rule(rule)) => rule.clone(),
+            Some(Identity::ExactRepository(template)) => {
                 let text = template
                     .render(&values)
                     .map_err(|why| fail("`--exact-repository`", &why))?;
                 SignedIdentity::exact_repository(&text)
                     .map_err(|why| fail("`--exact-repository`", &why))?
             }
+            None if is_own || signers.by_certificate() => SignedIdentity::MatchRepository,
+            None => SignedIdentity::MatchRepoDigestOrExact,
         };
         let mut annotations = BTreeMap::new();
         for (name, template) in &self.annotations {
@@ -65,7 +103,7 @@ impl Trust {
             annotations.insert(name.clone(), value);
         }
         Ok(Demand {
-            signers: Arc::clone(&self.signers),
+            signers: Arc::clone(signers),
             identity,
             annotations,
             search: Search::Everywhere,

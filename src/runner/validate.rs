@@ -26,15 +26,17 @@ impl Validate {
     }
 
     async fn judge(&self, job: &Job, pace: &Pace) -> Result<Outcome, Failure> {
-        let demand = self.trust.demand(job)?;
+        let Some(asked) = self.trust.asked(job)? else {
+            return Ok(Outcome::NotVerified);
+        };
         let platforms = job.settings.platforms.as_ref();
         let question = Question {
             image: &job.source,
             place: None,
-            subjects: self.trust.subjects,
+            subjects: asked.subjects,
             selection: platforms.unwrap_or(&self.trust.selection),
             compared: Compared::ByWhatItIs,
-            demand: &demand,
+            demand: &asked.demand,
         };
         let validation = verify::validate(&self.attached, &question, pace).await?;
         Ok(match refusal(&validation, None, Judge::Caller) {

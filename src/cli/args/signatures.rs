@@ -180,9 +180,10 @@ pub(in crate::cli) struct ValidateArgs {
     /// The identity.
     #[command(flatten)]
     pub(in crate::cli) identity: IdentityArgs,
-    /// Which manifests of an image must be signed
-    #[arg(long, value_enum, default_value = "platforms", value_name = "WHICH")]
-    pub(in crate::cli) subjects: SubjectsArg,
+    /// Which manifests of an image must be signed: platforms unless told otherwise; the index for lines
+    /// that say themselves who must have signed
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub(in crate::cli) subjects: Option<SubjectsArg>,
     /// What cosign and Hangar have, and is not needed.
     #[command(flatten)]
     pub(in crate::cli) later: LaterValidation,
