@@ -31,6 +31,7 @@ use libtest_mimic::Trial;
 
 pub(crate) use flaws::{Flaw, Signer};
 pub(crate) use keys::Key;
+pub(crate) use others::{By, Client, UNLOGGED};
 pub(crate) use products::{Content, FORMS, Form, Signed, put};
 pub(crate) use recipe::{Identity, Recipe};
 pub(crate) use server::{Mischief, Server, email_token, job_token};

@@ -2,10 +2,14 @@
 //! against an instance of our own, and what is wrong with signatures in one point each.
 
 mod negative;
+mod real;
 mod stage;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [negative::trials()].into_iter().flatten().collect()
+    [negative::trials(), real::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

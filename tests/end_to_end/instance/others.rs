@@ -14,7 +14,7 @@ use super::{
 use crate::harness::{Tool, Tools, with_tools};
 use crate::registry::{Image, Pushed, TestRegistry};
 use crate::signatures::others::{BOTH, Cosign, Said, Skopeo, policy, said};
-use crate::signatures::stand::Stand;
+use crate::signatures::stand::{PASSPHRASE, Stand};
 
 pub(super) fn trials() -> Vec<Trial> {
     let cosigns = &[Tool::Cosign2, Tool::Cosign3];
@@ -48,6 +48,18 @@ const PERSON: &str = "dev@instance.test";
 /// Who vouches for persons.
 const ACCOUNTS: &str = "https://accounts.instance.test";
 
+/// The flag by which cosign asks no log.
+pub(crate) const UNLOGGED: &str = "--tlog-upload=false";
+
+/// Who signs with cosign.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum By<'a> {
+    /// Whom this token names.
+    Token(&'a str),
+    /// The holder of the key in this file, a test key.
+    Key(&'a str),
+}
+
 /// cosign with an instance.
 #[derive(Debug)]
 pub(crate) struct Client<'a> {
@@ -58,11 +70,11 @@ pub(crate) struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Signs with a token, in a form and where a format has it; `more` are flags.
+    /// Signs an image, as and where a format has it; `more` are flags.
     pub(crate) async fn sign(
         &self,
         cosign: Cosign,
-        (server, token): (&Server, &str),
+        (server, by): (&Server, By<'_>),
         (format, more): (Format, &str),
         image: &str,
     ) -> Said {
@@ -72,6 +84,9 @@ impl Client<'_> {
         let how = match (cosign, format) {
             (Cosign::Two, Format::Referrer) => format!("{named} --registry-referrers-mode oci-1-1"),
             (Cosign::Two, _) => named,
+            (Cosign::Three, Format::Bundle) if more == UNLOGGED => {
+                "--use-signing-config=false".to_owned()
+            }
             (Cosign::Three, Format::Bundle) => {
                 let config = self.tools.folder().join("signing-config.json");
                 let text = server.signing_config().to_string();
@@ -85,9 +100,12 @@ impl Client<'_> {
                 format!("{named} --use-signing-config=false --new-bundle-format=false")
             }
         };
-        let words = format!("sign -y {how} {more} {image}");
-        self.run(cosign, &words, &[("SIGSTORE_ID_TOKEN", token)])
-            .await
+        let (key, secret) = match by {
+            By::Token(token) => (String::new(), ("SIGSTORE_ID_TOKEN", token)),
+            By::Key(file) => (format!("--key {file}"), ("COSIGN_PASSWORD", PASSPHRASE)),
+        };
+        let words = format!("sign -y {how} {key} {more} {image}");
+        self.run(cosign, &words, &[secret]).await
     }
 
     /// Verifies what somebody signed; `more` are flags.
@@ -150,7 +168,9 @@ async fn signed_by_cosign(tools: Tools) {
     {
         let (_, name) = image(&registry, &format!("app{number}")).await;
         let how = (format, "-a team=web");
-        let said = client.sign(cosign, (&server, token), how, &name).await;
+        let said = client
+            .sign(cosign, (&server, By::Token(token)), how, &name)
+            .await;
         said.good();
         let log = || server.registry().log_text();
         assert_eq!(server.certificates(), number + 1, "{}", log());
@@ -334,7 +354,7 @@ async fn mischief(tools: Tools) {
             let (_, image) = image(&registry, &name.replace(['(', ')'], "")).await;
             let token = job_token();
             let signed = client
-                .sign(cosign, (&server, &token), (format, ""), &image)
+                .sign(cosign, (&server, By::Token(&token)), (format, ""), &image)
                 .await;
             let read = client
                 .verify(cosign, (JOB, ISSUER), "--offline", &image)
