@@ -50,6 +50,8 @@ pub(crate) struct Recipe<'a> {
     key: Option<&'a Key>,
     identity: Identity,
     issuer: String,
+    /// When the certificate begins, in seconds since 1970.
+    begin: u64,
     flaw: Option<Flaw>,
 }
 
@@ -62,6 +64,7 @@ impl<'a> Recipe<'a> {
             key: None,
             identity: Identity::Uri(super::JOB.to_owned()),
             issuer: super::ISSUER.to_owned(),
+            begin: MOMENT,
             flaw: None,
         }
     }
@@ -77,6 +80,12 @@ impl<'a> Recipe<'a> {
     pub(crate) fn by_key(mut self, key: &'a Key) -> Self {
         self.signer = Signer::Key;
         self.key = Some(key);
+        self
+    }
+
+    /// With a certificate that began a minute ago, and not at a time that is long past.
+    pub(crate) fn now(mut self) -> Self {
+        self.begin = now() - 60;
         self
     }
 
@@ -96,7 +105,7 @@ impl<'a> Recipe<'a> {
         let key = self.key.unwrap_or(&own);
         let begin = match self.flaw {
             Some(Flaw::LoggedInTheFuture) => now() + 24 * 60 * 60,
-            _ => MOMENT,
+            _ => self.begin,
         };
         let leaf = self.leaf(begin);
         let bytes = match self.flaw {
@@ -204,14 +213,14 @@ impl<'a> Recipe<'a> {
                 } else {
                     key
                 };
-                let (signer, _) = self.signer(key, &self.leaf(MOMENT));
+                let (signer, _) = self.signer(key, &self.leaf(self.begin));
                 body.write(signature, &signer)
             }
             _ => body.write(signature, signer),
         };
         let moment = match self.flaw {
-            Some(Flaw::LoggedAfterEnd) => MOMENT + LIFETIME + 3600,
-            Some(Flaw::LoggedBeforeBegin) => MOMENT - 3600,
+            Some(Flaw::LoggedAfterEnd) => self.begin + LIFETIME + 3600,
+            Some(Flaw::LoggedBeforeBegin) => self.begin - 3600,
             _ => moment,
         };
         self.logged(text, &body, moment)
