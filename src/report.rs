@@ -8,6 +8,7 @@
 //! Whatever was written by others (lists, servers) is [cleaned](crate::text::cleaned) before it is
 //! written here.
 
+mod cosign;
 mod digests;
 mod document;
 mod failures;
@@ -25,6 +26,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use cosign::Cosign;
 pub use digests::Digests;
 pub use document::{Document, SCHEMA};
 pub use failures::{Failures, HEADER, carried, rejected};

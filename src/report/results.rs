@@ -61,12 +61,17 @@ impl<W: Write> Results<W> {
     fn outcome(&self) -> Result<(), Error> {
         match self.state {
             State::Well | State::Unread => Ok(()),
-            State::Lost(kind) => Err(Error {
-                what: "results to",
-                path: "standard output".to_owned(),
-                reason: Reason::Io(kind.into()),
-            }),
+            State::Lost(kind) => Err(lost(kind)),
         }
+    }
+}
+
+/// The error that something did not reach standard output.
+pub(super) fn lost(kind: io::ErrorKind) -> Error {
+    Error {
+        what: "results to",
+        path: "standard output".to_owned(),
+        reason: Reason::Io(kind.into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests over `testdata/sigstore`, which the tools of others made, and over what nobody makes.
 
 mod bundles;
+mod certificates;
 mod keys;
 mod payloads;
 mod properties;
