@@ -17,7 +17,7 @@ build: ## Build the release binary, target/release/consign
 	cargo build --release --locked
 
 setup: ## Fetch the tools to test against into the cache, without changing the system
-	scripts/counterparts.sh registry crane oras skopeo cosign2 cosign3
+	scripts/counterparts.sh registry crane oras skopeo cosign2 cosign3 compose
 
 demo: ## Mirror real images between two registries on loopback, step by step
 	scripts/demo.sh

@@ -20,6 +20,7 @@
 #   cosign2   bin/cosign2          COSIGN2    cosign 2
 #   cosign3   bin/cosign3          COSIGN3    cosign 3
 #   notation  bin/notation         NOTATION   Notary Project signatures
+#   compose   bin/docker-compose   COMPOSE    docker compose 2, which reads compose files without an engine
 #
 # Layout, below CONSIGN_TOOLS (default: ${XDG_CACHE_HOME:-$HOME/.cache}/consign-counterparts):
 #   bin/NAME   the programs under the names above: one look here finds any of them
@@ -31,7 +32,7 @@
 set -euo pipefail
 
 CONSIGN_TOOLS=${CONSIGN_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/consign-counterparts}
-ALL_TOOLS="registry crane oras skopeo cosign2 cosign3 notation"
+ALL_TOOLS="registry crane oras skopeo cosign2 cosign3 notation compose"
 
 say() { printf 'counterparts: %s\n' "$*" >&2; }
 
@@ -144,6 +145,7 @@ need_one() {
   local name=$1 variable=${1^^}
   case $1 in
     registry) name=docker-registry ;;
+    compose) name=docker-compose ;;
     crane | oras | skopeo | cosign2 | cosign3 | notation) ;;
     *) say "unknown tool $1; known are $ALL_TOOLS"; return 1 ;;
   esac
@@ -161,6 +163,7 @@ need_one() {
       cosign2) pull trixie cosign && place trixie cosign cosign2 version ;;
       cosign3) pull sid cosign && place sid cosign cosign3 version ;;
       notation) pull sid notation && place sid notation notation version ;;
+      compose) pull trixie docker-compose && place trixie docker-compose docker-compose version ;;
     esac || { say "$1 is not available"; return 1; }
   fi
   printf -v "$variable" '%s' "$at"

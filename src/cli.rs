@@ -4,6 +4,7 @@
 
 mod access;
 mod args;
+mod compose;
 mod copy;
 mod error;
 mod generate_key;

@@ -15,6 +15,7 @@ const TABLE: &[(&str, u8, &[&str])] = &[
     ("oci", 0, &[]),
     ("text", 0, &[]),
     ("list", 1, &["oci", "text"]),
+    ("compose", 1, &["list", "oci", "text"]),
     ("plan", 1, &["list", "oci"]),
     ("policy", 1, &["oci", "text"]),
     ("template", 1, &["oci"]),

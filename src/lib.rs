@@ -27,11 +27,12 @@
 //! 3. [`transfer`]: one image · [`serve`]: a layout as a registry
 //! 2. [`registry`]: the distribution API · [`layout`]: OCI image layouts · [`flight`]: one run per key ·
 //!    [`pace`]: a job's clock
-//! 1. [`list`] · [`plan`] · [`policy`] · [`event`]: pure
+//! 1. [`list`] · [`compose`] · [`plan`] · [`policy`] · [`event`]: pure
 //! 0. [`oci`]: the words of the specifications · [`text`]: what others wrote, made fit to print
 
 pub mod attached;
 pub mod cli;
+pub mod compose;
 pub mod event;
 pub mod flight;
 pub mod layout;

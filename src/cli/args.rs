@@ -8,12 +8,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod access;
+mod lists;
 mod login;
 mod selecting;
 mod signatures;
 mod trusting;
 
 pub(super) use access::{Access, OneSide, TwoSides};
+pub(super) use lists::{ListFormat, Reading};
 pub(super) use login::{BelowAuth, ExplainArgs, LoginArgs, LogoutArgs};
 pub(super) use selecting::Selecting;
 pub(super) use signatures::{
@@ -120,9 +122,12 @@ pub(super) enum Command {
 /// `consign mirror`, and `consign plan`.
 #[derive(Debug, Args)]
 pub(super) struct MirrorArgs {
-    /// An image list; may be repeated, `-` is standard input
+    /// An image list or a compose file; may be repeated, `-` is standard input
     #[arg(short, long = "file", value_name = "LIST", required = true)]
     pub(super) files: Vec<PathBuf>,
+    /// How lists are read.
+    #[command(flatten)]
+    pub(super) reading: Reading,
     /// Take every image from this registry
     #[arg(short, long, value_name = "REGISTRY")]
     pub(super) source: Option<Registry>,

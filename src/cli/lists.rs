@@ -2,19 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::compose::{self, Keys};
 use crate::list::{self, Entry, LIST_BYTES_MAX, Line, Sign};
 use crate::plan::{self, Job, Plan};
 use crate::report::{self, Skipped};
+use crate::text;
 
-use super::args::Access;
+use super::args::{Access, General, ListFormat, LogFormat, Reading};
+use super::compose::{Disk, options};
 use super::error::Error;
 
 /// How many bad lines a message shows; the count says how many there are.
 const BAD_SHOWN_MAX: usize = 1000;
+
+/// How much of a reason is shown, in characters.
+const REASON_CHARS_MAX: usize = 500;
 
 /// Whether bad lines end everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +43,9 @@ impl BadLines {
 pub(super) struct Lists {
     entries: Vec<Entry>,
     bad: Vec<(Skipped, Option<&'static str>)>,
+    /// Whether what is bad is never skipped: a service of a compose file that is half understood might be
+    /// one that asks for verification.
+    is_strict: bool,
     carried: Vec<Skipped>,
     /// The lines that a failed list marks as rejected: of which file, and their numbers.
     rejected: Rejected,
@@ -48,7 +57,12 @@ impl Lists {
     /// # Errors
     ///
     /// When one is unreadable or no list, or they name no image, or credentials too are on standard input.
-    pub(super) fn read(files: &[PathBuf], access: &Access) -> Result<Self, Error> {
+    pub(super) fn read(
+        files: &[PathBuf],
+        access: &Access,
+        (reading, keys): (&Reading, Keys),
+        general: &General,
+    ) -> Result<Self, Error> {
         let is_stdin = |path: &Path| path == Path::new("-");
         let has_creds = access.creds_file.as_deref().is_some_and(is_stdin);
         if has_creds && files.iter().any(|file| is_stdin(file)) {
@@ -58,7 +72,7 @@ impl Lists {
         }
         let mut lists = Self::default();
         for file in files {
-            lists.add(file)?;
+            lists.add(file, (reading, keys), general)?;
         }
         if lists.entries.is_empty() && lists.bad.is_empty() && lists.carried.is_empty() {
             let what = "the lists name no image; nothing was tried, and nothing is changed";
@@ -67,13 +81,28 @@ impl Lists {
         Ok(lists)
     }
 
-    fn add(&mut self, path: &Path) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        path: &Path,
+        (reading, keys): (&Reading, Keys),
+        general: &General,
+    ) -> Result<(), Error> {
         let bytes = bytes(path).map_err(|error| {
             Error::usage(
                 &format!("cannot read the list `{}`", path.display()),
                 &error,
             )
         })?;
+        let is_compose = match reading.list_format {
+            ListFormat::Auto => compose::is_compose(&bytes),
+            ListFormat::Plain => false,
+            ListFormat::Compose => true,
+        };
+        if is_compose {
+            let parsed = compose::parse(path, &bytes, &options(reading, keys), &Disk);
+            self.add_compose(parsed, general);
+            return Ok(());
+        }
         let unusable = |error: &(dyn std::error::Error + 'static)| {
             Error::usage(&format!("cannot use the list `{}`", path.display()), error)
         };
@@ -92,6 +121,22 @@ impl Lists {
         Ok(())
     }
 
+    fn add_compose(&mut self, parsed: compose::Parsed, general: &General) {
+        if general.log_format == LogFormat::Text {
+            let warnings = parsed.warnings.iter().map(|text| ("warning", text));
+            let notes = parsed.notes.iter().map(|text| ("note", text));
+            for (what, text) in warnings.chain(notes) {
+                // Nobody reads it, then.
+                drop(writeln!(io::stderr(), "{what}: {text}"));
+            }
+        }
+        self.is_strict |= !parsed.errors.is_empty();
+        for error in parsed.errors {
+            self.bad.push((skipped(&error), error.hint()));
+        }
+        self.entries.extend(parsed.entries);
+    }
+
     /// Makes the plan by `plan`, with what was skipped and what is marked as rejected.
     ///
     /// # Errors
@@ -105,18 +150,24 @@ impl Lists {
         let Self {
             entries,
             mut bad,
+            mut is_strict,
             carried,
             rejected,
         } = self;
+        let has_own = entries
+            .iter()
+            .any(|entry| entry.settings.verify.is_some() || entry.settings.sign.is_some());
         let (plan, errors) = plan(entries);
         for error in errors {
+            // Without the line that asks for verification, the other one would go on unverified.
+            is_strict |= has_own && matches!(error.reason, plan::Reason::Unlike { .. });
             bad.push((Skipped::unplanned(&error), error.hint()));
         }
-        if bad.is_empty() || bad_lines == BadLines::Skip {
+        if bad.is_empty() || (bad_lines == BadLines::Skip && !is_strict) {
             let skipped = bad.into_iter().map(|(skipped, _)| skipped).chain(carried);
             return Ok((plan, skipped.collect(), rejected));
         }
-        Err(refusal(&bad))
+        Err(refusal(&bad, is_strict))
     }
 }
 
@@ -163,7 +214,23 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn refusal(bad: &[(Skipped, Option<&'static str>)]) -> Error {
+/// What is wrong with a compose file, as a line that cannot be used.
+fn skipped(error: &compose::Error) -> Skipped {
+    let service = error.service.as_deref();
+    let reason = match service {
+        Some(name) => format!("service `{name}`: {}", error.reason),
+        None => error.reason.to_string(),
+    };
+    Skipped {
+        file: Arc::clone(&error.file),
+        line: error.line,
+        column: Some(error.column),
+        text: service.unwrap_or_default().to_owned(),
+        reason: text::cleaned(&reason, REASON_CHARS_MAX),
+    }
+}
+
+fn refusal(bad: &[(Skipped, Option<&'static str>)], is_strict: bool) -> Error {
     let lines = bad
         .iter()
         .take(BAD_SHOWN_MAX)
@@ -181,7 +248,9 @@ fn refusal(bad: &[(Skipped, Option<&'static str>)]) -> Error {
             hints.push(hint);
         }
     }
-    hints.push("`--skip-bad-lines` goes on without them");
+    if !is_strict {
+        hints.push("`--skip-bad-lines` goes on without them");
+    }
     for hint in hints {
         error = error.with_hint(hint);
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attached::Attached;
+use crate::compose::Keys;
 use crate::event::Meter;
 use crate::plan::{self, Plan, Rewrite};
 use crate::report::{self, Skipped, write_plan_json, write_plan_text};
@@ -44,7 +45,13 @@ pub(super) async fn mirror(
         };
         plan::plan_good(entries, &rewrite)
     };
-    let (plan, skipped, _) = Lists::read(&args.files, &args.access)?.plan(bad_lines, planned)?;
+    let (plan, skipped, _) = Lists::read(
+        &args.files,
+        &args.access,
+        (&args.reading, Keys::All),
+        general,
+    )?
+    .plan(bad_lines, planned)?;
     say_skipped(&skipped, general);
     let copying = Copy {
         command: "mirror",

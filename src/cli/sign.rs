@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attached::Attached;
+use crate::compose::Keys;
 use crate::event::Meter;
 use crate::oci::Reference;
 use crate::plan::{self, Plan, Stay};
@@ -30,7 +31,7 @@ pub(super) async fn sign(
     refuse_later(args.later.first())?;
     let key = args.key.ok_or_else(no_key)?;
     keys::check_private(&key)?;
-    let stay = Staying::read(args.images, general)?;
+    let stay = Staying::read(args.images, Keys::Private, general)?;
     let selection = stay.images.selecting.selection((&[], &[]));
     let what = keys::What {
         identity: args.signing.sign_identity.as_ref(),
@@ -73,7 +74,7 @@ pub(super) async fn validate(
     environment: &Environment,
 ) -> Result<u8, Error> {
     refuse_later(args.later.first())?;
-    let stay = Staying::read(args.images, general)?;
+    let stay = Staying::read(args.images, Keys::Public, general)?;
     let said = trust::Said {
         keys: &args.keys,
         who: &args.who,
@@ -163,15 +164,20 @@ struct Staying {
 }
 
 impl Staying {
-    fn read(images: InPlace, general: &General) -> Result<Self, Error> {
+    fn read(images: InPlace, keys: Keys, general: &General) -> Result<Self, Error> {
         let stay = Stay {
             registry: images.registry.clone(),
             project: images.project.clone(),
         };
-        let (plan, skipped, rejected) = Lists::read(&images.files, &images.access)?
-            .plan(BadLines::of(images.skip_bad_lines), |entries| {
-                plan::plan_in_place(entries, &stay)
-            })?;
+        let (plan, skipped, rejected) = Lists::read(
+            &images.files,
+            &images.access,
+            (&images.reading, keys),
+            general,
+        )?
+        .plan(BadLines::of(images.skip_bad_lines), |entries| {
+            plan::plan_in_place(entries, &stay)
+        })?;
         say_skipped(&skipped, general);
         Ok(Self {
             plan,

@@ -143,7 +143,11 @@ pub struct Fault {
 impl Fault {
     /// What is wrong, where keys have `prefix` in front of their names, as compose files write them.
     pub fn told(&self, prefix: &str) -> String {
-        let name = |key: &Key| format!("`{prefix}{}`", key.name());
+        let name = |key: &Key| {
+            // The platform is compose's own.
+            let prefix = if *key == Key::Platform { "" } else { prefix };
+            format!("`{prefix}{}`", key.name())
+        };
         let key = name(&self.key);
         if let FaultReason::Without(other) = &self.reason {
             return format!("{key} means nothing without {} `cosign`", name(other));

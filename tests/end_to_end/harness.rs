@@ -2,8 +2,8 @@
 //!
 //! [`trial`] makes a test of an async function, which gets a multi-thread runtime of its own;
 //! [`with_tools`] makes one that needs programs of others. A tool is the program that
-//! `CONSIGN_TEST_REGISTRY`, `_CRANE`, `_ORAS`, `_SKOPEO`, `_COSIGN2` or `_COSIGN3` names, else the one
-//! on `PATH`, else the one below
+//! `CONSIGN_TEST_REGISTRY`, `_CRANE`, `_ORAS`, `_SKOPEO`, `_COSIGN2`, `_COSIGN3` or `_COMPOSE` names,
+//! else the one on `PATH`, else the one below
 //! `${CONSIGN_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/consign-counterparts}/bin`.
 
 use std::env;
@@ -31,6 +31,8 @@ pub(crate) enum Tool {
     Cosign2,
     /// Sigstore's client, 3.x.
     Cosign3,
+    /// Docker's reader of compose files.
+    Compose,
     /// Runs the scripts that make images.
     Python,
 }
@@ -44,6 +46,7 @@ impl Tool {
             Self::Skopeo => "CONSIGN_TEST_SKOPEO",
             Self::Cosign2 => "CONSIGN_TEST_COSIGN2",
             Self::Cosign3 => "CONSIGN_TEST_COSIGN3",
+            Self::Compose => "CONSIGN_TEST_COMPOSE",
             Self::Python => "CONSIGN_TEST_PYTHON",
         }
     }
@@ -56,6 +59,7 @@ impl Tool {
             Self::Skopeo => "skopeo",
             Self::Cosign2 => "cosign2",
             Self::Cosign3 => "cosign3",
+            Self::Compose => "docker-compose",
             Self::Python => "python3",
         }
     }

@@ -17,6 +17,7 @@ mod attached_trials;
 mod certificates;
 mod closure_trials;
 mod command_line_trials;
+mod compose_trials;
 mod faults;
 mod generate_key_trials;
 mod harness;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         serve_trials::trials(),
         command_line_trials::trials(),
         closure_trials::trials(),
+        compose_trials::trials(),
         faults::trials(),
         generate_key_trials::trials(),
         instance::trials(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::trusting::{TrustArgs, VerifyWho, Who};
-use super::{Access, Bounds, OneSide, Output, Selecting};
+use super::{Access, Bounds, OneSide, Output, Reading, Selecting};
 use crate::event::Format;
 use crate::oci::Registry;
 use crate::plan::Project;
@@ -40,9 +40,12 @@ pub(in crate::cli) enum BelowSign {
     reason = "flags are bools where they are typed"
 )]
 pub(in crate::cli) struct InPlace {
-    /// An image list; may be repeated, `-` is standard input. A mirror line means its destination
+    /// An image list or a compose file; may be repeated, `-` is standard input. A mirror line means its destination
     #[arg(short, long = "file", value_name = "LIST", required = true)]
     pub(in crate::cli) files: Vec<PathBuf>,
+    /// How lists are read.
+    #[command(flatten)]
+    pub(in crate::cli) reading: Reading,
     /// Look for every image at this registry
     #[arg(long, value_name = "REGISTRY")]
     pub(in crate::cli) registry: Option<Registry>,

@@ -1,0 +1,116 @@
+//! The bounds of what a compose file and all it names may become.
+//!
+//! Aliases, `extends` and variables all repeat what is written once, so that a small file could grow
+//! without end. What they repeat is paid for out of one budget for the whole project.
+
+use std::fmt;
+
+/// The largest compose file or file with variables, in bytes (1 MiB). The largest published ones have
+/// some hundred KiB.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// The deepest nesting of mappings and lists in a file; compose files have about ten.
+const DEPTH_MAX: usize = 64;
+/// The most values of all files together, those that aliases and `extends` repeat included.
+const NODES_MAX: usize = 500_000;
+/// The most text of all values together, in bytes (16 MiB), what variables bring included.
+const TEXT_BYTES_MAX: usize = 16 << 20;
+/// The most files of one project; `extends` and `include` name them.
+const FILES_MAX: usize = 256;
+/// The longest chain of `extends`, of `include`, and of templates in templates.
+const CHAIN_MAX: usize = 32;
+
+/// A bound that was passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// A file is too long.
+    File,
+    /// Something is nested too deeply.
+    Depth,
+    /// There are too many values.
+    Nodes,
+    /// The values are too long.
+    Text,
+    /// There are too many files.
+    Files,
+    /// Something extends, includes or contains the next too often.
+    Chain,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => write!(f, "the file has more than {FILE_BYTES_MAX} bytes"),
+            Self::Depth => write!(f, "nested more than {DEPTH_MAX} deep"),
+            Self::Nodes => write!(
+                f,
+                "more than {NODES_MAX} values, with those that aliases, merges and `extends` repeat"
+            ),
+            Self::Text => write!(
+                f,
+                "more than {TEXT_BYTES_MAX} bytes, with what aliases and variables repeat"
+            ),
+            Self::Files => write!(f, "more than {FILES_MAX} files in one project"),
+            Self::Chain => write!(
+                f,
+                "more than {CHAIN_MAX} in a chain of `extends`, `include` or templates"
+            ),
+        }
+    }
+}
+
+/// What is left.
+#[derive(Debug)]
+pub(super) struct Budget {
+    nodes: usize,
+    text: usize,
+    files: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            nodes: NODES_MAX,
+            text: TEXT_BYTES_MAX,
+            files: FILES_MAX,
+        }
+    }
+}
+
+impl Budget {
+    /// Pays for some values.
+    pub(super) fn nodes(&mut self, count: usize) -> Result<(), Limit> {
+        self.nodes = self.nodes.checked_sub(count).ok_or(Limit::Nodes)?;
+        Ok(())
+    }
+
+    /// Pays for text.
+    pub(super) fn text(&mut self, bytes: usize) -> Result<(), Limit> {
+        self.text = self.text.checked_sub(bytes).ok_or(Limit::Text)?;
+        Ok(())
+    }
+
+    /// Pays for a file of so many bytes.
+    pub(super) fn file(&mut self, bytes: usize) -> Result<(), Limit> {
+        if bytes > FILE_BYTES_MAX {
+            return Err(Limit::File);
+        }
+        self.files = self.files.checked_sub(1).ok_or(Limit::Files)?;
+        Ok(())
+    }
+
+    /// Whether something may stand at this depth.
+    pub(super) const fn depth(depth: usize) -> Result<(), Limit> {
+        if depth > DEPTH_MAX {
+            return Err(Limit::Depth);
+        }
+        Ok(())
+    }
+
+    /// Whether a chain may be so long.
+    pub(super) const fn chain(length: usize) -> Result<(), Limit> {
+        if length > CHAIN_MAX {
+            return Err(Limit::Chain);
+        }
+        Ok(())
+    }
+}
