@@ -64,27 +64,59 @@ async fn each_flaw(signer: Signer, path: (Format, Form)) {
     }
 }
 
-/// What is said of a flaw.
+/// What is said of a flaw: by us, or by the verifier.
 fn reason(flaw: Flaw, signer: Signer, form: Form) -> &'static str {
-    let is_simple = form == Form::Simple;
-    match flaw {
-        Flaw::ExpiredIntermediate => "was not vouched for at 2025-06-15T00:00:10Z: CertExpired",
-        Flaw::ManyTimestamps => "it brings 1000 timestamps",
-        Flaw::ManyEntries => "it brings 1000 log entries",
-        Flaw::NamedInComment | Flaw::NamedInSubject => {
-            "its certificate names `other@instance.test`, vouched for by"
-        }
-        Flaw::NamedInOtherName => "its certificate names nobody",
-        Flaw::NoIssuer => "vouched for by ``, and the issuer",
-        Flaw::NoEntry if is_simple => "missing dev.sigstore.cosign/bundle annotation",
-        Flaw::NoEntry => "it has no entry of a transparency log",
-        Flaw::NoSet if is_simple => "missing field `SignedEntryTimestamp`",
-        Flaw::OtherBytes if signer == Signer::Key => "cryptographic signature verification failed",
-        other => other
-            .refusal(signer, form)
-            .expect("the verifier refuses it"),
+    if (flaw, signer) == (Flaw::OtherBytes, Signer::Key) {
+        return "cryptographic signature verification failed";
     }
+    let is_simple = form == Form::Simple;
+    let own = OWN.iter().find(|(own, is_of, _)| {
+        *own == flaw && is_of.is_none_or(|is_of_simple| is_of_simple == is_simple)
+    });
+    let (_, _, words) = own.copied().unwrap_or_else(|| {
+        let words = flaw.refusal(signer, form);
+        (flaw, None, words.expect("the verifier refuses it"))
+    });
+    words
 }
+
+/// What is said here in other words than by the verifier: always, of annotations alone, or of bundles alone.
+const OWN: &[(Flaw, Option<bool>, &str)] = &[
+    (
+        Flaw::ExpiredIntermediate,
+        None,
+        "was not vouched for at 2025-06-15T00:00:10Z: CertExpired",
+    ),
+    (Flaw::ManyTimestamps, None, "it brings 1000 timestamps"),
+    (Flaw::ManyEntries, None, "it brings 1000 log entries"),
+    (
+        Flaw::NamedInComment,
+        None,
+        "its certificate names `other@instance.test`, vouched for by",
+    ),
+    (
+        Flaw::NamedInSubject,
+        None,
+        "its certificate names `other@instance.test`, vouched for by",
+    ),
+    (Flaw::NamedInOtherName, None, "its certificate names nobody"),
+    (Flaw::NoIssuer, None, "vouched for by ``, and the issuer"),
+    (
+        Flaw::NoEntry,
+        Some(true),
+        "missing dev.sigstore.cosign/bundle annotation",
+    ),
+    (
+        Flaw::NoEntry,
+        Some(false),
+        "it has no entry of a transparency log",
+    ),
+    (
+        Flaw::NoSet,
+        Some(true),
+        "missing field `SignedEntryTimestamp`",
+    ),
+];
 
 /// What is under debate: see the report.
 const ACCEPTED_FOR_NOW: &[Flaw] = &[Flaw::UnknownIntermediate, Flaw::TwoNames];

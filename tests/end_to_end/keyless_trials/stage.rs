@@ -93,8 +93,8 @@ impl Stage {
     ) -> String {
         let (image, full) = self.image(name).await;
         let content = self.content(name, path.1, image.digest);
-        let signed = self.recipe(signer).flaw(flaw).sign(content);
-        self.attach(name, path, &image, signed).await;
+        let recipe = self.recipe(signer).flaw(flaw);
+        self.attach(name, path, &image, recipe.sign(content)).await;
         full
     }
 
