@@ -9,6 +9,7 @@ mod copy;
 mod error;
 mod generate_key;
 mod inspect;
+mod keyless;
 mod keys;
 mod lists;
 mod log;
@@ -54,6 +55,10 @@ struct Environment {
     cosign_password: Option<SecretString>,
     /// What cosign's variables name to be trusted.
     sigstore: trust::Variables,
+    /// `SIGSTORE_ID_TOKEN`.
+    identity_token: Option<SecretString>,
+    /// `COSIGN_YES`.
+    cosign_yes: Option<String>,
     temporary: PathBuf,
     has_no_color: bool,
     is_terminal: bool,
@@ -78,6 +83,13 @@ impl Environment {
                 certificate_log: nonempty("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE").map(PathBuf::from),
                 timestamps: nonempty("SIGSTORE_TSA_CERTIFICATE_FILE").map(PathBuf::from),
             },
+            identity_token: std::env::var("SIGSTORE_ID_TOKEN")
+                .ok()
+                .filter(|text| !text.trim().is_empty())
+                .map(Into::into),
+            cosign_yes: std::env::var("COSIGN_YES")
+                .ok()
+                .filter(|text| !text.is_empty()),
             temporary: std::env::temp_dir(),
             has_no_color: nonempty("NO_COLOR").is_some(),
             is_terminal: io::stderr().is_terminal() && !dumb,

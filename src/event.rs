@@ -18,8 +18,8 @@ pub use failure::{CAUSE_CHARS_MAX, CAUSES_MAX, Detail, Failure, Kind, Side, Stag
 pub use ledger::{Error, Ledger, Reason};
 pub use meter::{InFlight, Meter, Reading};
 pub use signature::{
-    Certificate, Checked, Evidence, Format, Maker, Role, SignedManifest, Signing, Validation,
-    Verdict,
+    Author, Certificate, Checked, Evidence, Format, Maker, Role, SignedManifest, Signing,
+    Validation, Verdict,
 };
 pub use summary::{End, Summary};
 

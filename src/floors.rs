@@ -25,6 +25,7 @@ const TABLE: &[(&str, u8, &[&str])] = &[
     ("registry", 2, &["flight", "oci"]),
     ("sigstore", 2, &["oci", "text"]),
     ("layout", 2, &["oci"]),
+    ("keyless", 3, &["registry", "sigstore", "text"]),
     ("attached", 3, &["flight", "oci", "registry"]),
     (
         "transfer",
@@ -45,7 +46,7 @@ const TABLE: &[(&str, u8, &[&str])] = &[
         "sign",
         3,
         &[
-            "attached", "event", "oci", "registry", "sigstore", "transfer", "verify",
+            "attached", "event", "keyless", "oci", "registry", "sigstore", "transfer", "verify",
         ],
     ),
     ("serve", 3, &["layout", "oci"]),
@@ -53,8 +54,8 @@ const TABLE: &[(&str, u8, &[&str])] = &[
         "runner",
         4,
         &[
-            "attached", "event", "list", "oci", "pace", "plan", "policy", "registry", "sign",
-            "sigstore", "template", "transfer", "verify",
+            "attached", "event", "keyless", "list", "oci", "pace", "plan", "policy", "registry",
+            "sign", "sigstore", "template", "transfer", "verify",
         ],
     ),
     ("report", 4, &["event", "list", "oci", "plan", "text"]),

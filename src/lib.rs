@@ -35,6 +35,7 @@ pub mod cli;
 pub mod compose;
 pub mod event;
 pub mod flight;
+pub mod keyless;
 pub mod layout;
 pub mod list;
 pub mod oci;

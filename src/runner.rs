@@ -37,7 +37,7 @@ pub use gate::{Files, Gate};
 pub use mirror::Mirror;
 pub use projects::Projects;
 pub use sign::Sign;
-pub use signer::Signer;
+pub use signer::{Means, Signer};
 pub use trust::{Identity, Trust};
 pub use validate::Validate;
 pub use work::{Barred, Done, Refused, Work};

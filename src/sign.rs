@@ -3,30 +3,33 @@
 //! Everything is asked before anything is written: a registry that cannot say what is there gets no
 //! signature. What others attached stays as it was, byte for byte. A signature by the same key, of the same
 //! format, identity and annotations is not made again, so that a second run writes nothing; and "signed" is
-//! said only of what was read back from the registry and verified with the public half of the key.
+//! said only of what was read back from the registry and verified with the public half of the key, or, where
+//! it was made by a certificate, by the trusted root and in the same name.
 //!
 //! The formats are those of cosign 2.5 and 3.1: what is written has their shape, down to the order of the
 //! fields.
 
 mod document;
 mod error;
+mod own;
 mod reading;
 mod referrer;
 mod tag;
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
 use crate::attached::Attached;
-use crate::event::{Evidence, Failure, Format, Role, SignedManifest};
+use crate::event::{Author, Evidence, Failure, Format, Role, SignedManifest};
 use crate::oci::{self, Algorithm, Descriptor, Pinned, Reference, Repository};
-use crate::sigstore::{KeyError, PAYLOAD_BYTES_MAX, Payload, PrivateKey, Signers};
+use crate::sigstore::{PAYLOAD_BYTES_MAX, Payload, StatementSubject};
 use crate::verify;
 
+pub use own::Hand;
+
 use error::{Cause, Error};
+use own::Own;
 
 /// In which formats signatures are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -120,7 +123,7 @@ impl Claim {
     }
 }
 
-/// Signs the manifest `subject` of `repository` with `key` in each of `formats`, unless the same signature stands there;
+/// Signs the manifest `subject` of `repository` by `hand` in each of `formats`, unless the same signature stands there;
 /// reads each back and verifies it. The result has one entry for each format, in their order.
 ///
 /// One writer at a time: signers of one subject wait for each other in this process and, where `attached` has
@@ -141,21 +144,28 @@ pub async fn sign(
     repository: &Repository,
     (subject, role): (&Descriptor, &Role),
     claim: &Claim,
-    (key, formats): (&PrivateKey, &Formats),
+    (hand, formats): (Hand<'_>, &Formats),
 ) -> Result<Vec<SignedManifest>, Failure> {
     let pinned = Pinned {
         repository: repository.clone(),
         digest: subject.digest,
     };
-    let job = Job {
-        attached,
-        descriptor: subject,
-        claim,
-        key,
-        payload: Payload::write(&claim.identity, &subject.digest, &claim.annotations).into(),
-        subject: pinned,
+    let payload = Payload::write(&claim.identity, &subject.digest, &claim.annotations);
+    let signing = async {
+        check(claim, formats, (&pinned, &payload))?;
+        let job = Job {
+            attached,
+            descriptor: subject,
+            claim,
+            own: hand.own().await?,
+            payload: payload.into(),
+            subject: pinned.clone(),
+        };
+        job.run(formats).await
     };
-    let signed = job.run(formats).await.map_err(|cause| job.failure(cause))?;
+    let signed = signing
+        .await
+        .map_err(|cause| Error::failure(&pinned, cause))?;
     let entry = |(format, added)| SignedManifest {
         digest: subject.digest,
         role: role.clone(),
@@ -164,6 +174,26 @@ pub async fn sign(
         added,
     };
     Ok(signed.into_iter().map(entry).collect())
+}
+
+/// In whose name `hand` signs. A session without a certificate takes one.
+///
+/// # Errors
+///
+/// When it gets none; of the stage `Sign`.
+pub async fn author(hand: Hand<'_>, subject: &Pinned) -> Result<Author, Failure> {
+    let own = hand.own().await;
+    own.map(|own| own.author)
+        .map_err(|cause| Error::failure(subject, cause))
+}
+
+/// Why nobody who needs a new certificate can sign any more: the token has ended, or was refused. Nothing for a
+/// key, nor while a certificate lasts.
+pub async fn ended(hand: Hand<'_>) -> Option<Failure> {
+    match hand {
+        Hand::Key(_) => None,
+        Hand::Keyless(session) => session.ended().await.as_ref().map(error::ended),
+    }
 }
 
 /// Whether `subject` has a referrer that is a Sigstore bundle, of whatever predicate and by whatever key.
@@ -184,21 +214,30 @@ struct Job<'a> {
     subject: Pinned,
     descriptor: &'a Descriptor,
     claim: &'a Claim,
-    key: &'a PrivateKey,
+    own: Own<'a>,
     /// What the tag and the referrer format sign.
     payload: Bytes,
+}
+
+/// Whether `claim` can be signed of `subject` at all; asks nobody.
+fn check(
+    claim: &Claim,
+    formats: &Formats,
+    (subject, payload): (&Pinned, &[u8]),
+) -> Result<(), Cause> {
+    claim.check(formats)?;
+    if subject.digest.algorithm() != Algorithm::Sha256 {
+        return Err(Cause::Algorithm);
+    }
+    if u64::try_from(payload.len()).is_ok_and(|length| length > PAYLOAD_BYTES_MAX) {
+        return Err(ClaimError::TooLong.into());
+    }
+    Ok(())
 }
 
 impl Job<'_> {
     /// The formats in their order, each with whether its signature was added.
     async fn run(&self, formats: &Formats) -> Result<Vec<(Format, bool)>, Cause> {
-        self.claim.check(formats)?;
-        if self.subject.digest.algorithm() != Algorithm::Sha256 {
-            return Err(Cause::Algorithm);
-        }
-        if u64::try_from(self.payload.len()).is_ok_and(|length| length > PAYLOAD_BYTES_MAX) {
-            return Err(ClaimError::TooLong.into());
-        }
         let formats = self.resolved(formats).await?;
         // The tag is guarded by its own update; a referrer would be added beside another one.
         let has_referrers = formats.iter().any(|format| *format != Format::Tag);
@@ -249,20 +288,20 @@ impl Job<'_> {
         Ok(each)
     }
 
-    /// Whether a signature of `format` by the same key says the same.
+    /// Whether a signature of `format` by the same maker says the same.
     async fn is_found_in(&self, format: Format) -> Result<bool, Cause> {
-        let own = Signers::Keys(vec![self.key.public().clone()]);
-        let found = verify::signatures(self.attached, &self.subject, &own, format).await?;
+        let signers = &self.own.signers;
+        let found = verify::signatures(self.attached, &self.subject, signers, format).await?;
         Ok(found.iter().any(|evidence| self.claim.is_said_by(evidence)))
     }
 
-    /// A new signature over the payload, as it stands in an annotation.
-    fn signature(&self) -> Result<String, KeyError> {
-        Ok(BASE64.encode(self.key.sign(&self.payload)?))
-    }
-
-    fn failure(&self, cause: Cause) -> Failure {
-        Error::failure(&self.subject, cause)
+    /// What a bundle says.
+    fn statement(&self) -> StatementSubject {
+        StatementSubject {
+            name: Some(self.claim.identity.clone()),
+            digest: Some(self.subject.digest),
+            annotations: self.claim.annotations.clone(),
+        }
     }
 }
 

@@ -20,10 +20,13 @@ mod signers;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, Statement, StatementSubject};
+pub use bundle::{
+    BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, IN_TOTO, Statement, StatementSubject,
+};
 pub use certificate::{
-    BUILT_IN_ROOT_DATE, CERTIFICATE_ANNOTATION, Certificates, Certified, LoggedKeys, Material,
-    Pieces, Pki, ROOT_BYTES_MAX, Relaxed, RootError, Subject, TrustRoot, Whom, Words, WordsError,
+    BUILT_IN_ROOT_DATE, CERTIFICATE_ANNOTATION, CHAIN_ANNOTATION, Certificates, Certified,
+    ENTRY_ANNOTATION, LoggedKeys, Material, Pieces, Pki, ROOT_BYTES_MAX, Relaxed, RootError,
+    Subject, TIMESTAMP_ANNOTATION, TrustRoot, Whom, Words, WordsError,
 };
 pub use key::{
     KEY_FILE_BYTES_MAX, KeyError, KeyFile, Passphrase, PrivateKey, PublicKey, SealedKey,

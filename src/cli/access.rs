@@ -30,7 +30,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::oci::{Registry, Repository};
-use crate::registry::{Certificates, Client, Credentials, Party, Settings, Tls};
+use crate::registry::{Certificates, Client, Credentials, Party, Services, Settings, Tls};
 
 pub(super) use aliases::{Typed, resolved};
 pub(super) use explain::explain;
@@ -64,6 +64,13 @@ pub(super) async fn client<'a>(
     let registries = repositories.into_iter().map(Repository::registry);
     let certificates = certificates(access, environment, registries)?;
     settings(access, [party.clone(), party], certificates).map(Client::new)
+}
+
+/// How services that are no registries are spoken to: with the run's authorities, proxies and patience.
+pub(super) fn services(access: &Access, environment: &Environment) -> Result<Services, Error> {
+    let certificates = all_certificates(access, environment, [])?;
+    let parties = [Party::default(), Party::default()];
+    settings(access, parties, certificates).map(|settings| Services::new(&settings))
 }
 
 /// A client for a command that looks at one image, as a source is looked at: with what `registries.conf` says

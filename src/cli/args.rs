@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod access;
+mod keyless;
 mod lists;
 mod login;
 mod selecting;
@@ -15,6 +16,7 @@ mod signatures;
 mod trusting;
 
 pub(super) use access::{Access, OneSide, TwoSides};
+pub(super) use keyless::KeylessArgs;
 pub(super) use lists::{ListFormat, Reading};
 pub(super) use login::{BelowAuth, ExplainArgs, LoginArgs, LogoutArgs};
 pub(super) use selecting::Selecting;

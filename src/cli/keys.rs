@@ -9,16 +9,17 @@ use std::sync::Arc;
 use crate::oci::{Digest, PlatformSelection, Reference, Registry, Repository, Tag};
 use crate::plan::Plan;
 use crate::policy::SignedIdentity;
-use crate::runner::{Identity, Signer};
+use crate::registry::Services;
+use crate::runner::{Identity, Means, Signer};
 use crate::sign::{Claim, Formats};
-use crate::sigstore::{KEY_FILE_BYTES_MAX, KeyError, KeyFile, PublicKey, SealedKey};
+use crate::sigstore::{KEY_FILE_BYTES_MAX, KeyError, KeyFile, PrivateKey, PublicKey, SealedKey};
 use crate::template::{Template, Values};
 use crate::verify::Subjects;
 
-use super::Environment;
 use super::args::{IdentityArgs, Signing};
 use super::error::Error;
 use super::passphrase::{Prompt, passphrase};
+use super::{Environment, keyless};
 
 /// The public keys of `files`.
 ///
@@ -206,13 +207,23 @@ pub(super) struct What<'a> {
     pub(super) selection: PlatformSelection,
 }
 
-/// Opens the private key at `path`, once for the whole run, and says who signs with it.
+/// What is given to sign with.
+pub(super) enum With<'a> {
+    /// A private key in this file.
+    Key(&'a Path),
+    /// Nothing but a token.
+    Token(keyless::Given<'a>, Box<Services>),
+}
+
+/// Says who signs: opens the private key, once for the whole run, or asks whether it may be made public who
+/// signs without one.
 ///
 /// # Errors
 ///
-/// When the key or its passphrase is wrong, or one constant identity is wanted for several images.
+/// When the key or its passphrase is wrong, or the token; when nobody agreed; when one constant identity is
+/// wanted for several images.
 pub(super) async fn signer(
-    path: &Path,
+    with: With<'_>,
     signing: &Signing,
     what: What<'_>,
     (plan, environment): (&Plan, &Environment),
@@ -229,6 +240,28 @@ pub(super) async fn signer(
     if let Some(identity) = what.identity {
         check_identity(identity, plan)?;
     }
+    let means = match with {
+        With::Key(path) => Means::Key(Arc::new(opened(path, signing, environment).await?)),
+        With::Token(given, services) => {
+            Means::Keyless(Arc::new(keyless::session(given, *services, environment)?))
+        }
+    };
+    Ok(Signer {
+        means,
+        identity: what.identity.cloned(),
+        annotations: what.annotations,
+        subjects: what.subjects,
+        selection: what.selection,
+        formats: signing.formats(),
+    })
+}
+
+/// The private key at `path`.
+async fn opened(
+    path: &Path,
+    signing: &Signing,
+    environment: &Environment,
+) -> Result<PrivateKey, Error> {
     let sealed = sealed(path)?;
     let passphrase = passphrase(
         signing.passphrase_file.as_deref(),
@@ -238,27 +271,19 @@ pub(super) async fn signer(
     // It takes some 100 ms of one core and 64 MiB; signals must be heard meanwhile.
     let opened = tokio::task::spawn_blocking(move || sealed.open(&passphrase)).await;
     let what_failed = || format!("cannot use the key `{}`", path.display());
-    let key = match opened {
-        Ok(Ok(key)) => key,
+    match opened {
+        Ok(Ok(key)) => Ok(key),
         Ok(Err(error)) => {
             let is_passphrase = matches!(error, KeyError::Passphrase);
             let error = Error::usage(&what_failed(), &error);
-            return Err(if is_passphrase {
+            Err(if is_passphrase {
                 error.with_hint(
                     "it is read from `--passphrase-file`, `COSIGN_PASSWORD`, or a prompt",
                 )
             } else {
                 error
-            });
+            })
         }
-        Err(error) => return Err(Error::usage(&what_failed(), &error)),
-    };
-    Ok(Signer {
-        key: Arc::new(key),
-        identity: what.identity.cloned(),
-        annotations: what.annotations,
-        subjects: what.subjects,
-        selection: what.selection,
-        formats: signing.formats(),
-    })
+        Err(error) => Err(Error::usage(&what_failed(), &error)),
+    }
 }

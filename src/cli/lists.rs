@@ -63,6 +63,20 @@ impl Lists {
         (reading, keys): (&Reading, Keys),
         general: &General,
     ) -> Result<Self, Error> {
+        Self::read_with((&[], files), access, (reading, keys), general)
+    }
+
+    /// The same with images in front, each of which could be a line of a list.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lists::read`].
+    pub(super) fn read_with(
+        (images, files): (&[String], &[PathBuf]),
+        access: &Access,
+        (reading, keys): (&Reading, Keys),
+        general: &General,
+    ) -> Result<Self, Error> {
         let is_stdin = |path: &Path| path == Path::new("-");
         let has_creds = access.creds_file.as_deref().is_some_and(is_stdin);
         if has_creds && files.iter().any(|file| is_stdin(file)) {
@@ -71,6 +85,10 @@ impl Lists {
             return Err(Error::refused(what).with_hint("give one of the two as a file"));
         }
         let mut lists = Self::default();
+        let typed = images.join("\n");
+        let typed = list::parse("command line", typed.as_bytes());
+        let typed = typed.map_err(|error| Error::usage("cannot use these images", &error))?;
+        lists.take(typed);
         for file in files {
             lists.add(file, (reading, keys), general)?;
         }
@@ -114,11 +132,15 @@ impl Lists {
         if let Some(entry) = parsed.entries.first() {
             self.rejected.push((Arc::clone(&entry.line.file), rejected));
         }
+        self.take(parsed);
+        Ok(())
+    }
+
+    fn take(&mut self, parsed: list::Parsed) {
         self.entries.extend(parsed.entries);
         for error in parsed.bad {
             self.bad.push((Skipped::unread(&error), error.hint()));
         }
-        Ok(())
     }
 
     fn add_compose(&mut self, parsed: compose::Parsed, general: &General) {

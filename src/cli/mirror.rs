@@ -9,7 +9,7 @@ use crate::compose::Keys;
 use crate::event::Meter;
 use crate::plan::{self, Plan, Rewrite};
 use crate::report::{self, Skipped, write_plan_json, write_plan_text};
-use crate::runner::{Mirror, Projects, Signer, Trust};
+use crate::runner::{Means, Mirror, Projects, Signer, Trust};
 use crate::sigstore::PublicKey;
 use crate::transfer::{Closure, Engine, Options, Overwrite, Prune};
 use crate::verify::Subjects;
@@ -21,7 +21,7 @@ use super::args::{
 use super::error::Error;
 use super::lists::{self, BadLines, Lists};
 use super::run::Run;
-use super::{Environment, access, keys, policy, trust};
+use super::{Environment, access, keyless, keys, policy, trust};
 
 /// `consign mirror`, and with `--dry-run` `consign plan`.
 pub(super) async fn mirror(
@@ -130,8 +130,17 @@ impl Copy {
         self.trust(environment)?;
         policy::gate(&self.copying, environment)?;
         let signatures = &self.copying.signatures;
-        if let Some(key) = &signatures.sign_key {
-            keys::check_private(key)?;
+        if signatures.sign_key.is_some() || signatures.sign_keyless {
+            let given = self.given();
+            keyless::check(signatures.sign_key.as_deref(), given, environment)?;
+            if signatures.sign_keyless && signatures.prune_signatures {
+                return Err(Error::refused(
+                    "`--prune-signatures` would take away what `--sign-keyless` signs, and does not go with it",
+                ));
+            }
+            if signatures.sign_keyless && signatures.signing.passphrase_file.is_some() {
+                return Err(Error::refused("`--passphrase-file` needs `--sign-key`"));
+            }
         } else {
             let unused = [
                 (
@@ -144,12 +153,23 @@ impl Copy {
                 ),
                 (!signatures.signing.formats.is_empty(), "--signature-format"),
                 (
+                    signatures.signing.registry_referrers_mode.is_some(),
+                    "--registry-referrers-mode",
+                ),
+                (
                     self.copying.selecting.annotations().next().is_some(),
                     "-a KEY=VALUE",
                 ),
             ];
             if let Some((_, flag)) = unused.iter().find(|(given, _)| *given) {
-                return Err(Error::refused(&format!("`{flag}` needs `--sign-key`")));
+                return Err(Error::refused(&format!(
+                    "`{flag}` needs `--sign-key` or `--sign-keyless`"
+                )));
+            }
+            let of_keyless = signatures.keyless.first();
+            let root = signatures.sign_trusted_root.as_ref();
+            if let Some(flag) = of_keyless.or(root.map(|_| "--sign-trusted-root")) {
+                return Err(Error::refused(&format!("`{flag}` needs `--sign-keyless`")));
             }
         }
         Ok(())
@@ -206,11 +226,27 @@ impl Copy {
         Ok((Some(trust), known.warnings))
     }
 
+    /// What is given for signing without a key.
+    fn given(&self) -> keyless::Given<'_> {
+        let signatures = &self.copying.signatures;
+        keyless::Given {
+            args: &signatures.keyless,
+            trusted_root: signatures.sign_trusted_root.as_ref(),
+            root_flag: "--sign-trusted-root",
+            yes: signatures.yes,
+        }
+    }
+
     /// Who signs what was copied, where that is asked.
     async fn signer(&self, environment: &Environment) -> Result<Option<Signer>, Error> {
         let signatures = &self.copying.signatures;
-        let Some(key) = &signatures.sign_key else {
-            return Ok(None);
+        let with = match &signatures.sign_key {
+            Some(key) => keys::With::Key(key),
+            None if signatures.sign_keyless => {
+                let services = access::services(&self.access, environment)?;
+                keys::With::Token(self.given(), Box::new(services))
+            }
+            None => return Ok(None),
         };
         let what = keys::What {
             identity: signatures.signing.sign_identity.as_ref(),
@@ -222,7 +258,7 @@ impl Copy {
             // What is at the destination is what was selected already.
             selection: crate::oci::PlatformSelection::all(),
         };
-        keys::signer(key, &signatures.signing, what, (&self.plan, environment))
+        keys::signer(with, &signatures.signing, what, (&self.plan, environment))
             .await
             .map(Some)
     }
@@ -250,7 +286,10 @@ impl Copy {
         run.check_outputs()?;
         let gate = policy::gate(&self.copying, environment)?;
         let signer = self.signer(environment).await?;
-        let own = signer.as_ref().map(|signer| signer.key.public().clone());
+        let own = signer.as_ref().and_then(|signer| match &signer.means {
+            Means::Key(key) => Some(key.public().clone()),
+            Means::Keyless(_) => None,
+        });
         let sources = Sources::of(&self.plan, &self.registries)?;
         let jobs = self.plan.distinct();
         let destinations: Vec<_> = jobs.map(|job| &job.destination.repository).collect();

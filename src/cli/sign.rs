@@ -17,7 +17,7 @@ use super::error::Error;
 use super::lists::{self, BadLines, Lists, Rejected};
 use super::mirror::{say_skipped, show};
 use super::run::Run;
-use super::{Environment, access, keys, trust};
+use super::{Environment, access, keyless, keys, trust};
 
 /// What Hangar validates of an image unless told otherwise.
 const USUAL: (&[&str], &[&str]) = (&["linux"], &["amd64", "arm64"]);
@@ -28,9 +28,16 @@ pub(super) async fn sign(
     general: &General,
     environment: &Environment,
 ) -> Result<u8, Error> {
-    refuse_later(args.later.first())?;
-    let key = args.key.ok_or_else(no_key)?;
-    keys::check_private(&key)?;
+    let given = keyless::Given {
+        args: &args.keyless,
+        trusted_root: args.trusted_root.as_ref(),
+        root_flag: "--trusted-root",
+        yes: args.images.yes,
+    };
+    keyless::check(args.key.as_deref(), given, environment)?;
+    if args.key.is_none() && args.signing.passphrase_file.is_some() {
+        return Err(Error::refused("`--passphrase-file` needs `--key`"));
+    }
     let stay = Staying::read(args.images, Keys::Private, general)?;
     let selection = stay.images.selecting.selection((&[], &[]));
     let what = keys::What {
@@ -59,7 +66,11 @@ pub(super) async fn sign(
     let (access, side) = (stay.images.access.clone(), stay.images.side.clone());
     let run = stay.run("sign", "sign-failed.txt");
     run.check_outputs()?;
-    let signer = keys::signer(&key, &args.signing, what, (&run.plan, environment)).await?;
+    let with = match &args.key {
+        Some(key) => keys::With::Key(key),
+        None => keys::With::Token(given, Box::new(access::services(&access, environment)?)),
+    };
+    let signer = keys::signer(with, &args.signing, what, (&run.plan, environment)).await?;
     let attached = attached(&run.plan, (&access, &side), environment).await?;
     let work = Sign::new(attached, signer, rejected);
     run.run(work, &Arc::new(Meter::new()), general, environment)
@@ -131,10 +142,6 @@ fn rejected(stay: &Staying) -> HashSet<plan::JobId> {
         .collect()
 }
 
-fn no_key() -> Error {
-    Error::refused("`--key FILE` is missing").with_hint("`consign generate-key` makes a pair")
-}
-
 fn nobody() -> Error {
     Error::refused(
         "`--key FILE` is missing, and `--certificate-identity` with `--certificate-oidc-issuer`",
@@ -169,8 +176,8 @@ impl Staying {
             registry: images.registry.clone(),
             project: images.project.clone(),
         };
-        let (plan, skipped, rejected) = Lists::read(
-            &images.files,
+        let (plan, skipped, rejected) = Lists::read_with(
+            (&images.images, &images.files),
             &images.access,
             (&images.reading, keys),
             general,
@@ -189,12 +196,17 @@ impl Staying {
     }
 
     fn run(self, command: &'static str, failed: &str) -> Run {
+        let has_lists = !self.images.files.is_empty();
         Run {
             command,
             plan: Arc::new(self.plan),
             skipped: self.skipped,
             lists: self.images.files,
-            failed: Some(self.images.failed.unwrap_or_else(|| PathBuf::from(failed))),
+            // Images on the command line are there to be typed again.
+            failed: self
+                .images
+                .failed
+                .or_else(|| has_lists.then(|| PathBuf::from(failed))),
             report: self.images.report,
             digests: None,
             output: self.images.output,

@@ -42,6 +42,11 @@ pub(super) struct Variables {
 }
 
 impl Variables {
+    /// Whether they name who is trusted.
+    pub(super) const fn names_root(&self) -> bool {
+        !self.is_empty()
+    }
+
     const fn is_empty(&self) -> bool {
         self.roots.is_none()
             && self.log.is_none()

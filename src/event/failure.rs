@@ -133,6 +133,10 @@ pub enum Detail {
     Immutable,
     /// The host's `registries.conf` blocks it.
     Blocked,
+    /// The identity token has ended, or is not taken by the certificate authority.
+    IdentityToken,
+    /// A service of keyless signing failed, and no registry: the certificate authority, the log, a clock.
+    SigningService,
 }
 
 impl Detail {
@@ -152,6 +156,8 @@ impl Detail {
             Self::Quota => "quota",
             Self::Immutable => "immutable",
             Self::Blocked => "blocked",
+            Self::IdentityToken => "identity-token",
+            Self::SigningService => "signing-service",
         })
     }
 }

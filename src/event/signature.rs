@@ -164,13 +164,27 @@ pub struct SignedManifest {
     pub added: bool,
 }
 
+/// Who makes signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Author {
+    /// The key of this id.
+    Key(String),
+    /// Whom a certificate names.
+    Certificate {
+        /// The address or URI (subject alternative name).
+        identity: String,
+        /// Who vouched for it.
+        issuer: String,
+    },
+}
+
 /// The signing of one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signing {
     /// The image.
     pub image: Pinned,
-    /// The id of the key.
-    pub key: String,
+    /// By whom.
+    pub author: Author,
     /// The signatures, in the order of the index.
     pub signatures: Vec<SignedManifest>,
 }

@@ -89,7 +89,25 @@ impl Connections {
         tls: Tls,
         (errand, url): (Errand, &Url),
     ) -> Result<reqwest::Client, NetworkError> {
-        let profile = self.profile(registry, tls, (errand, url));
+        self.of_profile(self.profile(registry, tls, (errand, url)), url)
+    }
+
+    /// The client for a request to a service at `url` that is no registry: its certificate is checked, whatever
+    /// is said of those of registries, by what is given for its host.
+    pub(super) fn service(&self, url: &Url) -> Result<reqwest::Client, NetworkError> {
+        let host = authority_of(url);
+        let host = self.certificates.hosts.contains_key(&host).then_some(host);
+        let profile = Profile {
+            tls: Tls::Verified,
+            is_loopback: is_loopback(url),
+            registry: None,
+            identity: host.clone(),
+            host,
+        };
+        self.of_profile(profile, url)
+    }
+
+    fn of_profile(&self, profile: Profile, url: &Url) -> Result<reqwest::Client, NetworkError> {
         self.check_identity(&profile, url)?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&profile) {

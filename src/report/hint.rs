@@ -124,6 +124,13 @@ fn of_detail(host: &Registry, path: &str, detail: Detail) -> Option<String> {
             "give the project of `{path}` at {registry} a higher quota, or delete from it what nobody needs, and \
              run what is left again"
         ),
+        Detail::IdentityToken => "get a new identity token (its audience must be the one that the certificate \
+             authority knows, `sigstore` as a rule), and run what is left again"
+            .to_owned(),
+        Detail::SigningService => "see whether the signing services can be reached from here, and whether \
+             `--fulcio-url`, `--rekor-url`, `--tsa-url` and the trusted root are of one instance; run what is left \
+             again"
+            .to_owned(),
         Detail::Blocked => {
             "take `blocked` out of the host's `registries.conf`, or another source".to_owned()
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::event::{
-    Certificate, Checked, Evidence, Maker, Role, SignedManifest, Signing, Validation,
+    Author, Certificate, Checked, Evidence, Maker, Role, SignedManifest, Signing, Validation,
 };
 use crate::oci::Digest;
 
@@ -160,11 +160,29 @@ impl<'a> CertificateView<'a> {
     }
 }
 
+/// By whom an image was signed.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum AuthorView<'a> {
+    Key(&'a str),
+    Certificate { identity: &'a str, issuer: &'a str },
+}
+
+impl<'a> AuthorView<'a> {
+    fn of(author: &'a Author) -> Self {
+        match author {
+            Author::Key(id) => Self::Key(id),
+            Author::Certificate { identity, issuer } => Self::Certificate { identity, issuer },
+        }
+    }
+}
+
 /// The signing of one image.
 #[derive(Serialize)]
 pub(super) struct SigningView<'a> {
     image: String,
-    key: &'a str,
+    #[serde(flatten)]
+    author: AuthorView<'a>,
     signatures: Vec<SignatureView<'a>>,
 }
 
@@ -172,7 +190,7 @@ impl<'a> SigningView<'a> {
     pub(super) fn of(signing: &'a Signing) -> Self {
         Self {
             image: signing.image.to_string(),
-            key: &signing.key,
+            author: AuthorView::of(&signing.author),
             signatures: signing.signatures.iter().map(SignatureView::of).collect(),
         }
     }

@@ -133,6 +133,11 @@ impl Breaker {
             | Outcome::Undetermined(failure, _) => match failure.side {
                 // Its own end, and no answer: out of time, interrupted, or told by this breaker before.
                 _ if matches!(failure.stage, Stage::Run | Stage::Preflight) => {}
+                // No registry said it.
+                _ if matches!(
+                    failure.detail,
+                    Detail::SigningService | Detail::IdentityToken
+                ) => {}
                 Some(Side::Source) => doubts.extend(self.failed(Side::Source, source, failure)),
                 None if !job.is_in_place() => {}
                 Some(Side::Destination) | None => {

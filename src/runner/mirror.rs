@@ -277,6 +277,11 @@ impl Work for Mirror {
         {
             return (*refused).into();
         }
+        if let Some(signer) = &self.signer
+            && let Some(failure) = signer.ended().await
+        {
+            return Outcome::NotTried(failure).into();
+        }
         let mut options = self.options.clone();
         if let Some(platforms) = &job.settings.platforms {
             options.selection = platforms.clone();

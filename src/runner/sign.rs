@@ -84,6 +84,9 @@ impl Work for Sign {
             let failure = Failure::because(Stage::Sign, None, Kind::Rejected, cause);
             return Outcome::NotTried(failure).into();
         }
+        if let Some(failure) = self.signer.ended().await {
+            return Outcome::NotTried(failure).into();
+        }
         note(Note::Entered(Stage::Sign));
         match self.sign(job, pace).await {
             Ok(outcome) => outcome.into(),

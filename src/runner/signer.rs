@@ -8,9 +8,10 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::attached::Attached;
 use crate::event::{Failure, Kind, Role, Side, SignedManifest, Signing, Stage};
+use crate::keyless::Session;
 use crate::oci::{Descriptor, Digest, Manifest, Pinned, PlatformSelection, Reference};
 use crate::plan::Job;
-use crate::sign::{self, Claim, Formats};
+use crate::sign::{self, Claim, Formats, Hand};
 use crate::sigstore::PrivateKey;
 use crate::template::{Missing, Template};
 use crate::verify::{self, Subjects};
@@ -41,11 +42,29 @@ struct Of<'a> {
     image: &'a Reference,
 }
 
-/// Signs the images of a run with one key.
+/// What signatures are made with. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub enum Means {
+    /// A key.
+    Key(Arc<PrivateKey>),
+    /// Certificates for an identity token.
+    Keyless(Arc<Session>),
+}
+
+impl Means {
+    fn hand(&self) -> Hand<'_> {
+        match self {
+            Self::Key(key) => Hand::Key(key),
+            Self::Keyless(session) => Hand::Keyless(session),
+        }
+    }
+}
+
+/// Signs the images of a run, all by the same means.
 #[derive(Debug, Clone)]
 pub struct Signer {
-    /// The key.
-    pub key: Arc<PrivateKey>,
+    /// What makes the signatures.
+    pub means: Means,
     /// The identity that signatures name; without it `REPOSITORY:TAG`, or `REPOSITORY@DIGEST` where
     /// there is no tag.
     pub identity: Option<Template>,
@@ -93,10 +112,15 @@ impl Signer {
         self.look_again(of, &meant, &signatures).await?;
         signatures.sort_by_key(|one| meant.iter().position(|(m, _)| m.digest == one.digest));
         Ok(Signing {
+            author: sign::author(self.means.hand(), &pinned).await?,
             image: pinned,
-            key: self.key.public().id(),
             signatures,
         })
+    }
+
+    /// Why the next image is not worth a try, where nothing more can be signed.
+    pub(super) async fn ended(&self) -> Option<Failure> {
+        sign::ended(self.means.hand()).await
     }
 
     /// Signs each of `manifests`, several at once.
@@ -173,7 +197,7 @@ impl Signer {
             repository,
             (subject, role),
             &claim,
-            (&self.key, &self.formats),
+            (self.means.hand(), &self.formats),
         )
         .await
     }

@@ -12,8 +12,7 @@ use serde::Serialize;
 use crate::attached::{config_of, relayered};
 use crate::oci::{self, Descriptor, Digest, Manifest, MediaType, Reason};
 use crate::sigstore::{
-    COSIGN_SIGN_PREDICATE, PREDICATE_ANNOTATION, SIGNATURE_ANNOTATION, SIGNATURE_CONFIG,
-    SIMPLE_SIGNING,
+    COSIGN_SIGN_PREDICATE, PREDICATE_ANNOTATION, SIGNATURE_CONFIG, SIMPLE_SIGNING,
 };
 
 /// The bundles that are written.
@@ -77,14 +76,17 @@ impl Fresh<'_> {
 /// A signature with the bytes that it is over.
 pub(super) struct Signed<'a> {
     pub(super) payload: &'a Bytes,
-    /// In base64.
-    pub(super) signature: &'a str,
+    /// The signature, and what belongs to it.
+    pub(super) annotations: &'a BTreeMap<String, String>,
 }
 
 impl Signed<'_> {
     fn layer(&self) -> Written<'_> {
+        let annotations = self.annotations.iter();
         Written {
-            annotations: BTreeMap::from([(SIGNATURE_ANNOTATION, self.signature)]),
+            annotations: annotations
+                .map(|(name, text)| (name.as_str(), text.as_str()))
+                .collect(),
             ..Written::of(SIMPLE_SIGNING, self.payload)
         }
     }

@@ -1,7 +1,8 @@
 //! Why a manifest could not be signed.
 
 use crate::attached;
-use crate::event::{Failure, Format, Kind, Side, Stage};
+use crate::event::{Detail, Failure, Format, Kind, Side, Stage};
+use crate::keyless;
 use crate::oci::{self, Pinned, Tag};
 use crate::registry;
 use crate::sigstore::{KeyError, Refusal};
@@ -37,6 +38,9 @@ pub(super) enum Cause {
     /// The key.
     #[error("the key does not sign")]
     Key(#[from] KeyError),
+    /// A service that gives certificates or keeps the log, or what it gave.
+    #[error(transparent)]
+    Keyless(Box<keyless::Error>),
     /// What is there could not be found out; says why itself.
     #[error("what is signed already cannot be found out")]
     Asking(Box<Failure>),
@@ -100,6 +104,7 @@ impl Cause {
             | Self::Claim(_)
             | Self::Key(_)
             | Self::Occupied { .. } => Kind::Unsupported,
+            Self::Keyless(error) => kind_of_keyless(error),
             Self::Asking(failure) => failure.kind,
             Self::NoFormat => Kind::Internal,
             Self::Lost { .. } => Kind::Conflict,
@@ -118,6 +123,45 @@ impl From<attached::Error> for Cause {
             | attached::Error::Undeleted(_)
             | attached::Error::Lock(_) => Self::Attached(Box::new(error)),
         }
+    }
+}
+
+/// That nothing more is signed for want of a token.
+pub(super) fn ended(error: &keyless::Error) -> Failure {
+    let failure = Failure::new(Stage::Sign, None, kind_of_keyless(error), error);
+    failure.with_detail(detail_of_keyless(error))
+}
+
+fn kind_of_keyless(error: &keyless::Error) -> Kind {
+    match error {
+        keyless::Error::Token(_) | keyless::Error::Ended { .. } => Kind::Unauthorized,
+        keyless::Error::Asked { error, .. } => kind_of(&error.kind),
+        keyless::Error::Answer { .. } | keyless::Error::Late { .. } => Kind::Network,
+        keyless::Error::Unproven(_) => Kind::Integrity,
+        keyless::Error::Unsupported(_) => Kind::Unsupported,
+        keyless::Error::Key(_) => Kind::Internal,
+    }
+}
+
+/// No registry is to blame, whichever it was.
+fn detail_of_keyless(error: &keyless::Error) -> Detail {
+    if error.is_of_token() {
+        return Detail::IdentityToken;
+    }
+    match error {
+        keyless::Error::Unsupported(_) | keyless::Error::Key(_) => Detail::None,
+        keyless::Error::Token(_)
+        | keyless::Error::Ended { .. }
+        | keyless::Error::Asked { .. }
+        | keyless::Error::Answer { .. }
+        | keyless::Error::Late { .. }
+        | keyless::Error::Unproven(_) => Detail::SigningService,
+    }
+}
+
+impl From<keyless::Error> for Cause {
+    fn from(error: keyless::Error) -> Self {
+        Self::Keyless(Box::new(error))
     }
 }
 
@@ -160,6 +204,11 @@ impl Error {
             }
             Cause::Registry(registry) => {
                 with_blame(Failure::new(stage, side, kind, &error), registry)
+            }
+            Cause::Keyless(keyless) => {
+                let mut failure = Failure::new(stage, None, kind, &error);
+                failure.detail = detail_of_keyless(keyless);
+                failure
             }
             Cause::Attached(_)
             | Cause::Document(_)

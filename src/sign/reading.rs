@@ -6,8 +6,7 @@ use crate::event::Format;
 use crate::oci::Descriptor;
 use crate::registry::{Client, ErrorKind, Retry};
 use crate::sigstore::{
-    BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, PAYLOAD_BYTES_MAX, Payload, Refusal,
-    SIGNATURE_ANNOTATION, StatementSubject,
+    BUNDLE_BYTES_MAX, COSIGN_SIGN_PREDICATE, PAYLOAD_BYTES_MAX, Refusal, StatementSubject,
 };
 
 use super::Job;
@@ -46,12 +45,9 @@ impl Job<'_> {
         format: Format,
     ) -> Result<(), Cause> {
         let bytes = self.blob(layer, PAYLOAD_BYTES_MAX, format).await?;
-        let signature = layer
-            .annotations
-            .get(SIGNATURE_ANNOTATION)
-            .map_or("", String::as_str);
-        let keys = [self.key.public().clone()];
-        let (read, _) = Payload::verify(&bytes, signature, &keys)
+        let read = self
+            .own
+            .payload(&bytes, &layer.annotations)
             .map_err(|refusal| Cause::spoiled(format, refusal))?;
         if read.digest == self.subject.digest
             && read.reference == self.claim.identity
@@ -71,9 +67,9 @@ impl Job<'_> {
     ) -> Result<(), Cause> {
         let format = Format::Bundle;
         let bytes = self.blob(layer, BUNDLE_BYTES_MAX, format).await?;
-        let keys = [self.key.public().clone()];
-        let (read, _) = Bundle::parse(&bytes)
-            .and_then(|bundle| bundle.verify(&keys))
+        let read = self
+            .own
+            .bundle(&bytes)
             .map_err(|refusal| Cause::spoiled(format, refusal))?;
         if read.predicate_type == COSIGN_SIGN_PREDICATE
             && read.subjects.as_slice() == std::slice::from_ref(statement)

@@ -6,7 +6,7 @@ use crate::attached::Attached;
 use crate::event::Format;
 use crate::oci::{Descriptor, Digest, Identifier, Manifest, Pinned, View};
 use crate::registry::{Access, ErrorKind};
-use crate::sigstore::{Bundle, StatementSubject};
+use crate::sigstore::Bundle;
 
 use super::Job;
 use super::document::{EMPTY_BYTES, Signed, bundle_for};
@@ -65,10 +65,10 @@ fn is_bundle(manifest: &Manifest) -> bool {
 impl Job<'_> {
     /// Adds a signature as a referrer with the layer of the tag format. The subject's lock is held.
     pub(super) async fn add_referrer(&self) -> Result<bool, Cause> {
-        let signature = self.signature()?;
+        let annotations = self.own.sign_payload(&self.payload).await?;
         let signed = Signed {
             payload: &self.payload,
-            signature: &signature,
+            annotations: &annotations,
         };
         let (manifest, config) = signed.referring_to(self.descriptor)?;
         self.attach(&manifest, [self.payload.clone(), config])
@@ -80,12 +80,9 @@ impl Job<'_> {
 
     /// Adds a signature as a bundle. The subject's lock is held.
     pub(super) async fn add_bundle(&self) -> Result<bool, Cause> {
-        let statement = StatementSubject {
-            name: Some(self.claim.identity.clone()),
-            digest: Some(self.subject.digest),
-            annotations: self.claim.annotations.clone(),
-        };
-        let bundle = Bytes::from(Bundle::sign(self.key, &statement)?);
+        let statement = self.statement();
+        let signed = self.own.sign_bundle(&statement);
+        let bundle = Bytes::from(signed.await?);
         let manifest = bundle_for(self.descriptor, &bundle)?;
         let blobs = [bundle, Bytes::from_static(EMPTY_BYTES)];
         self.attach(&manifest, blobs).await?;

@@ -1,12 +1,13 @@
 //! The tag format: one manifest for all signatures of a subject, under a tag that is named after it.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::attached::{Edit, TagKind, Updated};
 use crate::event::Format;
 use crate::oci::{self, Descriptor, Digest, Manifest, Tag, View};
 use crate::registry::Access;
-use crate::sigstore::{Payload, SIGNATURE_ANNOTATION, SIMPLE_SIGNING};
+use crate::sigstore::{SIGNATURE_ANNOTATION, SIMPLE_SIGNING};
 
 use super::Job;
 use super::document::Signed;
@@ -42,10 +43,10 @@ impl Job<'_> {
 
     /// Adds a signature; gives whether it did, or another process with the same key was first.
     pub(super) async fn add_to_tag(&self) -> Result<bool, Cause> {
-        let signature = self.signature()?;
+        let annotations = self.own.sign_payload(&self.payload).await?;
         let signed = Signed {
             payload: &self.payload,
-            signature: &signature,
+            annotations: &annotations,
         };
         // The manifest that `edit` was content with is the one that stands there: what was read last.
         let found = Mutex::new(None);
@@ -68,7 +69,8 @@ impl Job<'_> {
         let layer = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let layer = layer.ok_or(Cause::lost(Format::Tag))?;
         self.read_back_payload(&layer, Format::Tag).await?;
-        let is_own = layer.annotations.get(SIGNATURE_ANNOTATION) == Some(&signature);
+        let signature = |all: &BTreeMap<String, String>| all.get(SIGNATURE_ANNOTATION).cloned();
+        let is_own = signature(&layer.annotations) == signature(&annotations);
         Ok(updated == Updated::Written && is_own)
     }
 
@@ -87,14 +89,12 @@ impl Job<'_> {
         })
     }
 
-    /// The layer that has our payload with a good signature by our key.
+    /// The layer that has our payload with a good signature of ours.
     fn own_layer<'a>(&self, manifest: &'a Manifest) -> Option<&'a Descriptor> {
-        let keys = [self.key.public().clone()];
         signatures(manifest).find(|layer| {
-            let signature = layer.annotations.get(SIGNATURE_ANNOTATION);
             layer.digest == layer.digest.of_same_kind(&self.payload)
                 && usize::try_from(layer.size) == Ok(self.payload.len())
-                && signature.is_some_and(|text| Payload::verify(&self.payload, text, &keys).is_ok())
+                && self.own.payload(&self.payload, &layer.annotations).is_ok()
         })
     }
 }

@@ -18,6 +18,13 @@ fn payload() -> Bytes {
     text.into()
 }
 
+fn annotations() -> BTreeMap<String, String> {
+    BTreeMap::from([(
+        "dev.cosignproject.cosign/signature".to_owned(),
+        SIGNATURE.to_owned(),
+    )])
+}
+
 fn subject() -> Descriptor {
     serde_json::from_value(serde_json::json!({
         "mediaType": MediaType::OciManifest, "digest": SUBJECT, "size": SUBJECT_SIZE,
@@ -34,7 +41,7 @@ fn a_referrer_is_that_of_cosign_byte_for_byte() {
     let payload = payload();
     let signed = Signed {
         payload: &payload,
-        signature: SIGNATURE,
+        annotations: &annotations(),
     };
     let (manifest, config) = signed.referring_to(&subject()).unwrap();
     assert_eq!(Digest::sha256(&config).to_string(), CONFIG);
@@ -57,7 +64,7 @@ fn what_stood_under_the_tag_keeps_its_bytes() {
     let payload = payload();
     let signed = Signed {
         payload: &payload,
-        signature: SIGNATURE,
+        annotations: &annotations(),
     };
     let other = Digest::sha256(b"other");
     let theirs = format!(
@@ -98,7 +105,7 @@ fn a_signature_is_added_to_images_alone() {
     let payload = payload();
     let signed = Signed {
         payload: &payload,
-        signature: SIGNATURE,
+        annotations: &annotations(),
     };
     let index = manifest(
         r#"{"schemaVersion":2,"manifests":[]}"#,

@@ -39,7 +39,7 @@ const MEDIA_TYPES: [&str; 4] = [
 const UNVERSIONED: &str = "application/vnd.dev.sigstore.bundle+json";
 
 /// The type of the one payload that is understood.
-const IN_TOTO: &str = "application/vnd.in-toto+json";
+pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 /// A parsed bundle; nothing in it is trusted before `verify`.
 #[derive(Clone)]
@@ -259,6 +259,15 @@ impl Bundle {
             )));
         }
         Ok((payload, payload_type, signature))
+    }
+
+    /// The statement of predicate [`COSIGN_SIGN_PREDICATE`] about `subject`, as it is signed.
+    ///
+    /// # Errors
+    ///
+    /// When the subject has no digest of SHA-256.
+    pub fn statement(subject: &StatementSubject) -> Result<Vec<u8>, KeyError> {
+        statement::write(subject)
     }
 
     /// Signs a statement of predicate [`COSIGN_SIGN_PREDICATE`]; gives the bundle's bytes, which are

@@ -16,5 +16,7 @@ mod root;
 pub use chain::{Pki, Subject};
 pub use claims::{Certified, Words, WordsError};
 pub use judge::{Certificates, LoggedKeys, Relaxed, Whom};
-pub use material::{CERTIFICATE_ANNOTATION, Material};
+pub use material::{
+    CERTIFICATE_ANNOTATION, CHAIN_ANNOTATION, ENTRY_ANNOTATION, Material, TIMESTAMP_ANNOTATION,
+};
 pub use root::{BUILT_IN_ROOT_DATE, Pieces, ROOT_BYTES_MAX, RootError, TrustRoot};

@@ -706,20 +706,13 @@ async fn later() {
             .await;
         ended.with(2).saying(&[name, "not there yet"]);
     }
-    for flag in [
-        "--certificate-identity=a",
-        "--certificate-oidc-issuer=a",
-        "--trusted-root=a",
-        "--rekor-url=a",
-        "--insecure-ignore-tlog=false",
-        "--format=yaml",
-    ] {
+    for flag in ["--rekor-url=a", "--format=yaml"] {
         let validate = format!("validate -f list.txt --key none.pub {flag}");
         let name = flag.split('=').next().expect("a name");
         let ended = stage.place.run(&validate).await;
         ended.with(2).saying(&[name, "not there yet"]);
     }
-    for flag in ["--tlog-upload", "--fulcio-url=a", "--identity-token=a"] {
+    for flag in ["--tlog-upload"] {
         let sign = format!("sign -f list.txt --key none.key {flag}");
         let name = flag.split('=').next().expect("a name");
         let ended = stage.place.run(&sign).await;
@@ -756,7 +749,8 @@ async fn nonsense() {
         ("sign -f list.txt", "--key"),
         ("validate -f list.txt", "--key"),
         ("sign -f list.txt --key none.key --dry-run", "none.key"),
-        ("sign team/app:1 --key none.key", "-f -"),
+        ("sign team/app:1 --key none.key", "none.key"),
+        ("mirror team/app:1 -d a.example", "-f -"),
         ("mirror validate -f list.txt", "not there yet"),
         (
             "validate -f list.txt --key site.pub -a amd64,team=web",

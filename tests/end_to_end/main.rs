@@ -22,6 +22,7 @@ mod faults;
 mod generate_key_trials;
 mod harness;
 mod instance;
+mod keyless_sign_trials;
 mod keyless_trials;
 mod program;
 mod real;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         faults::trials(),
         generate_key_trials::trials(),
         instance::trials(),
+        keyless_sign_trials::trials(),
         keyless_trials::trials(),
         sign_trials::trials(),
         signatures::trials(),

@@ -14,7 +14,7 @@ use consign::attached::{Attached, TagKind};
 use consign::event::{Failure, Format, Role, SignedManifest};
 use consign::oci::{Descriptor, Digest, Pinned, Registry, Repository};
 use consign::registry::{Client, Retry, Settings};
-use consign::sign::{Claim, Formats};
+use consign::sign::{Claim, Formats, Hand};
 use consign::sigstore::PrivateKey;
 use libtest_mimic::Trial;
 
@@ -106,6 +106,7 @@ impl Subject {
         (claim, formats): (&Claim, &Formats),
     ) -> Result<Vec<SignedManifest>, Failure> {
         let what = (&self.descriptor, &Role::Platform(None));
+        let key = Hand::Key(key);
         consign::sign::sign(process, &self.repository, what, claim, (key, formats)).await
     }
 }

@@ -21,6 +21,8 @@ pub(super) fn environment(home: &Path) -> Environment {
         uid: Some(1000),
         path: Some(home.join("bin").into()),
         cosign_password: None,
+        identity_token: None,
+        cosign_yes: None,
         sigstore: crate::cli::trust::Variables::default(),
         temporary: home.into(),
         has_no_color: true,

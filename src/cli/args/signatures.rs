@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::trusting::{TrustArgs, VerifyWho, Who};
-use super::{Access, Bounds, OneSide, Output, Reading, Selecting};
+use super::{Access, Bounds, KeylessArgs, OneSide, Output, Reading, Selecting};
 use crate::event::Format;
-use crate::oci::Registry;
+use crate::oci::{Reference, Registry};
 use crate::plan::Project;
 use crate::policy::SignedIdentity;
 use crate::sign::Formats;
@@ -40,8 +40,16 @@ pub(in crate::cli) enum BelowSign {
     reason = "flags are bools where they are typed"
 )]
 pub(in crate::cli) struct InPlace {
+    /// Images, beside lists or without any; each is what a line of a list could be
+    #[arg(value_name = "IMAGE", value_parser = image)]
+    pub(in crate::cli) images: Vec<String>,
     /// An image list or a compose file; may be repeated, `-` is standard input. A mirror line means its destination
-    #[arg(short, long = "file", value_name = "LIST", required = true)]
+    #[arg(
+        short,
+        long = "file",
+        value_name = "LIST",
+        required_unless_present = "images"
+    )]
     pub(in crate::cli) files: Vec<PathBuf>,
     /// How lists are read.
     #[command(flatten)]
@@ -61,7 +69,8 @@ pub(in crate::cli) struct InPlace {
     /// What stdout says: nothing, or what became of each line
     #[arg(long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
     pub(in crate::cli) output: Output,
-    /// Where lines that did not end well are listed, as a list to feed back; COMMAND-failed.txt without it
+    /// Where lines that did not end well are listed, as a list to feed back; COMMAND-failed.txt without it, and
+    /// nowhere for images alone
     #[arg(short = 'o', long = "failed", value_name = "FILE")]
     pub(in crate::cli) failed: Option<PathBuf>,
     /// Write what became of every line as a JSON document
@@ -82,9 +91,18 @@ pub(in crate::cli) struct InPlace {
     /// The bounds of the run.
     #[command(flatten)]
     pub(in crate::cli) bounds: Bounds,
-    // Hangar asks before it overwrites, and for missing passwords; nothing here ever asks.
-    #[arg(short = 'y', long, alias = "yes", hide = true)]
-    auto_yes: bool,
+    /// Agree to what is asked for: that signing without a key makes public for good who signed
+    // Hangar asks before it overwrites, and for missing passwords; nothing here does.
+    #[arg(
+        short = 'y',
+        long,
+        alias = "auto-yes",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        value_name = "BOOL"
+    )]
+    pub(in crate::cli) yes: Option<bool>,
     #[arg(long, hide = true)]
     skip_login: bool,
     // Hangar's, for every command; only what copies asks a policy.
@@ -117,9 +135,13 @@ pub(in crate::cli) struct SignArgs {
     /// Sign also what a failed list marks as rejected by a validation
     #[arg(long)]
     pub(in crate::cli) sign_rejected: bool,
-    /// Certificates and logs.
+    /// Who vouches where there is no key.
     #[command(flatten)]
-    pub(in crate::cli) later: LaterSigning,
+    pub(in crate::cli) keyless: KeylessArgs,
+    /// By what signatures without a key are verified before they are pushed, a `trusted_root.json`; without
+    /// it the public Sigstore instance's
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) trusted_root: Option<PathBuf>,
 }
 
 /// How a key signs.
@@ -140,6 +162,19 @@ pub(in crate::cli) struct Signing {
         value_name = "FORMAT"
     )]
     pub(in crate::cli) formats: Vec<FormatArg>,
+    /// The same in cosign's words: oci-1-1 is --signature-format referrer
+    #[arg(long, value_enum, value_name = "MODE", conflicts_with = "formats")]
+    pub(in crate::cli) registry_referrers_mode: Option<ReferrersMode>,
+}
+
+/// `--registry-referrers-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ReferrersMode {
+    /// Referrers, as the OCI specifications 1.1 have them
+    #[value(name = "oci-1-1")]
+    Oci11,
+    /// What is usual without it
+    Legacy,
 }
 
 const SIGN_IDENTITY: &str = "The identity that signatures name, a template of {repository}, {path}, \
@@ -148,6 +183,9 @@ const SIGN_IDENTITY: &str = "The identity that signatures name, a template of {r
 impl Signing {
     /// The formats that were asked for.
     pub(in crate::cli) fn formats(&self) -> Formats {
+        if self.registry_referrers_mode == Some(ReferrersMode::Oci11) {
+            return Formats::These(vec![Format::Referrer]);
+        }
         if self.formats.is_empty() {
             return Formats::Usual;
         }
@@ -246,16 +284,43 @@ pub(in crate::cli) struct Signatures {
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation)]
     pub(in crate::cli) verify_annotations: Vec<(String, Template)>,
     /// Sign what was copied with this private key, before the tag is set
-    #[arg(long, visible_alias = "sigstore-private-key", value_name = "FILE")]
+    #[arg(
+        long,
+        visible_alias = "sigstore-private-key",
+        value_name = "FILE",
+        group = "signs"
+    )]
     pub(in crate::cli) sign_key: Option<PathBuf>,
+    /// Sign what was copied without a key, as whom --identity-token or `SIGSTORE_ID_TOKEN` names, before the tag
+    /// is set
+    #[arg(long, group = "signs")]
+    pub(in crate::cli) sign_keyless: bool,
+    /// Who vouches then.
+    #[command(flatten)]
+    pub(in crate::cli) keyless: KeylessArgs,
+    /// By what signatures without a key are verified before they are pushed, a `trusted_root.json`; without
+    /// it the public Sigstore instance's
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) sign_trusted_root: Option<PathBuf>,
+    /// Agree to what is asked for: that signing without a key makes public for good who signed
+    #[arg(
+        short = 'y',
+        long,
+        alias = "auto-yes",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        value_name = "BOOL"
+    )]
+    pub(in crate::cli) yes: Option<bool>,
     /// How the key signs.
     #[command(flatten)]
     pub(in crate::cli) signing: Signing,
     /// Which manifests of what was copied are signed
-    #[arg(long, value_enum, value_name = "WHICH", requires = "sign_key")]
+    #[arg(long, value_enum, value_name = "WHICH", requires = "signs")]
     pub(in crate::cli) sign_subjects: Option<SubjectsArg>,
     /// Annotations to sign, templates; `-a KEY=VALUE` too
-    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation, requires = "sign_key")]
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation, requires = "signs")]
     pub(in crate::cli) sign_annotations: Vec<(String, Template)>,
 }
 
@@ -316,43 +381,6 @@ impl From<FormatArg> for Format {
     }
 }
 
-/// Flags of Hangar's and cosign's `sign` that need certificates or logs: refused by name.
-#[derive(Debug, Args)]
-pub(in crate::cli) struct LaterSigning {
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    tlog_upload: Option<bool>,
-    #[arg(long, hide = true)]
-    rekor_url: Option<String>,
-    #[arg(long, hide = true)]
-    fulcio_url: Option<String>,
-    #[arg(long, hide = true)]
-    oidc_issuer: Option<String>,
-    #[arg(long, hide = true)]
-    oidc_client_id: Option<String>,
-    #[arg(long, hide = true)]
-    oidc_provider: Option<String>,
-    #[arg(long, hide = true)]
-    identity_token: Option<String>,
-    #[arg(long, hide = true)]
-    tsa_url: Option<String>,
-}
-
-impl LaterSigning {
-    /// The first flag that was given and is not there yet.
-    pub(in crate::cli) fn first(&self) -> Option<&'static str> {
-        first(&[
-            (self.tlog_upload == Some(true), "--tlog-upload"),
-            (self.rekor_url.is_some(), "--rekor-url"),
-            (self.fulcio_url.is_some(), "--fulcio-url"),
-            (self.oidc_issuer.is_some(), "--oidc-issuer"),
-            (self.oidc_client_id.is_some(), "--oidc-client-id"),
-            (self.oidc_provider.is_some(), "--oidc-provider"),
-            (self.identity_token.is_some(), "--identity-token"),
-            (self.tsa_url.is_some(), "--tsa-url"),
-        ])
-    }
-}
-
 /// Flags of Hangar's and cosign's validation that nothing here needs, or that are not there yet.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LaterValidation {
@@ -377,10 +405,15 @@ impl LaterValidation {
     }
 }
 
-fn first(flags: &[(bool, &'static str)]) -> Option<&'static str> {
+pub(super) fn first(flags: &[(bool, &'static str)]) -> Option<&'static str> {
     flags
         .iter()
         .find_map(|(given, name)| given.then_some(*name))
+}
+
+/// An image on the command line, as a line of a list has it.
+fn image(text: &str) -> Result<String, crate::oci::Error> {
+    text.parse::<Reference>().map(|_| text.to_owned())
 }
 
 /// The longest name of an annotation, in bytes.

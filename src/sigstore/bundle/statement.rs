@@ -94,7 +94,7 @@ struct Nothing {}
 
 impl Statement {
     /// Reads a statement. Keys that stand there twice are refused where a value of them is used.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
         let document: Document<'_> =
             serde_json::from_slice(bytes).map_err(|error| json::form(&error))?;
         if !STATEMENTS.contains(&document.kind.as_str()) {

@@ -15,11 +15,11 @@ use crate::text::cleaned;
 /// The annotation of a signature's layer with the certificate of its key, PEM.
 pub const CERTIFICATE_ANNOTATION: &str = "dev.sigstore.cosign/certificate";
 /// The annotation with the certificates between that and the root, PEM.
-const CHAIN: &str = "dev.sigstore.cosign/chain";
+pub const CHAIN_ANNOTATION: &str = "dev.sigstore.cosign/chain";
 /// The annotation with what a Rekor log answered.
-const ENTRY: &str = "dev.sigstore.cosign/bundle";
+pub const ENTRY_ANNOTATION: &str = "dev.sigstore.cosign/bundle";
 /// The annotation with what a timestamp authority answered.
-const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
+pub const TIMESTAMP_ANNOTATION: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
 /// The largest of these annotations that is read, in bytes.
 const ANNOTATION_BYTES_MAX: usize = 256 * 1024;
@@ -92,9 +92,9 @@ impl<'a> Material<'a> {
         let some = |text: &&str| !text.is_empty() && *text != "null";
         Self {
             certificate: get(CERTIFICATE_ANNOTATION).filter(some),
-            chain: get(CHAIN).filter(some),
-            entry: get(ENTRY).filter(some),
-            timestamp: get(TIMESTAMP).filter(some),
+            chain: get(CHAIN_ANNOTATION).filter(some),
+            entry: get(ENTRY_ANNOTATION).filter(some),
+            timestamp: get(TIMESTAMP_ANNOTATION).filter(some),
         }
     }
 

@@ -265,7 +265,7 @@ impl Stage {
 fn signing(ready: &Ready, added: bool) -> Signing {
     Signing {
         image: ready.image.clone(),
-        key: "key".to_owned(),
+        author: consign::event::Author::Key("key".to_owned()),
         signatures: vec![SignedManifest {
             digest: ready.image.digest,
             role: Role::Index,
