@@ -13,6 +13,7 @@ use crate::keyless::{
     IdentityToken, Places, SIGNING_CONFIG_BYTES_MAX, Session, TOKEN_BYTES_MAX, TokenError,
     TokenSource, service_url,
 };
+use crate::list::Sign;
 use crate::registry::Services;
 use crate::sigstore::Relaxed;
 
@@ -32,25 +33,49 @@ pub(super) struct Given<'a> {
     pub(super) yes: Option<bool>,
 }
 
-/// Checks that there is one way to sign, by `key` or without one; reads no token and asks nobody.
+/// How images are signed, where the line does not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Usual<'a> {
+    /// Not at all.
+    NotSigned,
+    /// By the private key in this file.
+    Key(&'a Path),
+    /// Without a key, by a token.
+    Keyless,
+}
+
+/// Says how images are signed of which the line does not say it: by `key`, or without one; where lines say it
+/// (`lines`), a token in the environment alone means those lines. Reads no token and asks nobody.
 ///
 /// # Errors
 ///
-/// When there is none, or flags contradict it.
-pub(super) fn check(
-    key: Option<&Path>,
+/// When there is no way to sign, or flags contradict it.
+pub(super) fn usual<'a>(
+    key: Option<&'a Path>,
     given: Given<'_>,
+    lines: &keys::Lines<'_>,
     environment: &Environment,
-) -> Result<(), Error> {
+) -> Result<Usual<'a>, Error> {
     refuse_interactive(given.args)?;
+    let has_flag = given.args.identity_token.is_some();
+    let has_token = has_flag || environment.identity_token.is_some();
+    let line = lines.get(&Sign::Keyless);
+    if let Some(line) = line.filter(|_| !has_token) {
+        return Err(Error::refused(&format!(
+            "{line}: it is to be signed without a key, and there is no identity token"
+        ))
+        .with_hint("`--identity-token TOKEN|FILE` or SIGSTORE_ID_TOKEN has one"));
+    }
     match key {
         Some(key) => {
-            refuse_beside_key(given)?;
-            keys::check_private(key)
+            if line.is_none() {
+                refuse_beside_key(given)?;
+            }
+            keys::check_private(key)?;
+            Ok(Usual::Key(key))
         }
-        None if given.args.identity_token.is_some() || environment.identity_token.is_some() => {
-            Ok(())
-        }
+        None if has_flag || (has_token && lines.is_empty()) => Ok(Usual::Keyless),
+        None if !lines.is_empty() => Ok(Usual::NotSigned),
         None => Err(
             Error::refused("there is nothing to sign with: neither a key nor an identity token")
                 .with_hint("`--key FILE` names a private key; `consign generate-key` makes a pair")

@@ -1,25 +1,26 @@
 //! Keys from files, and what is asked of signatures or said in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::list::{Line, Sign};
 use crate::oci::{Digest, PlatformSelection, Reference, Registry, Repository, Tag};
 use crate::plan::Plan;
 use crate::policy::SignedIdentity;
-use crate::registry::Services;
 use crate::runner::{Identity, Means, Signer};
 use crate::sign::{Claim, Formats};
 use crate::sigstore::{KEY_FILE_BYTES_MAX, KeyError, KeyFile, PrivateKey, PublicKey, SealedKey};
 use crate::template::{Template, Values};
 use crate::verify::Subjects;
 
-use super::args::{IdentityArgs, Signing};
+use super::args::{Access, IdentityArgs, Signing};
 use super::error::Error;
+use super::keyless::Usual;
 use super::passphrase::{Prompt, passphrase};
-use super::{Environment, keyless};
+use super::{Environment, access, keyless};
 
 /// The public keys of `files`.
 ///
@@ -208,11 +209,47 @@ pub(super) struct What<'a> {
 }
 
 /// What is given to sign with.
-pub(super) enum With<'a> {
-    /// A private key in this file.
-    Key(&'a Path),
-    /// Nothing but a token.
-    Token(keyless::Given<'a>, Box<Services>),
+#[derive(Clone, Copy)]
+pub(super) struct With<'a> {
+    /// Where the line does not say it.
+    pub(super) usual: Usual<'a>,
+    /// Where it does, each with the first line that says so.
+    pub(super) lines: &'a Lines<'a>,
+    /// What is given for signatures without a key.
+    pub(super) given: keyless::Given<'a>,
+    /// How services are asked for them.
+    pub(super) access: &'a Access,
+}
+
+/// How lines say that their images are signed, each with the first line that says so.
+pub(super) type Lines<'a> = BTreeMap<Sign, &'a Line>;
+
+/// How the lines of `plan` say that their images are signed.
+pub(super) fn lines(plan: &Plan) -> Lines<'_> {
+    let mut found = BTreeMap::new();
+    for job in plan.distinct() {
+        match &job.settings.sign {
+            Some(sign @ (Sign::Key(_) | Sign::Keyless)) => {
+                found.entry(sign.clone()).or_insert(&job.line);
+            }
+            Some(Sign::None) | None => {}
+        }
+    }
+    found
+}
+
+/// Refuses private keys of lines that cannot be any, without opening one.
+///
+/// # Errors
+///
+/// When one is unreadable or no private key; its line is named.
+pub(super) fn check_lines(lines: &Lines<'_>) -> Result<(), Error> {
+    for (sign, line) in lines {
+        if let Sign::Key(path) = sign {
+            check_private(Path::new(path)).map_err(|error| error.in_line(&line.to_string()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Says who signs: opens the private key, once for the whole run, or asks whether it may be made public who
@@ -240,14 +277,38 @@ pub(super) async fn signer(
     if let Some(identity) = what.identity {
         check_identity(identity, plan)?;
     }
-    let means = match with {
-        With::Key(path) => Means::Key(Arc::new(opened(path, signing, environment).await?)),
-        With::Token(given, services) => {
-            Means::Keyless(Arc::new(keyless::session(given, *services, environment)?))
+    let mut session = None;
+    let mut keyless = || -> Result<Means, Error> {
+        if let Some(session) = &session {
+            return Ok(Means::Keyless(Arc::clone(session)));
         }
+        let services = access::services(with.access, environment)?;
+        let new = Arc::new(keyless::session(with.given, services, environment)?);
+        session = Some(Arc::clone(&new));
+        Ok(Means::Keyless(new))
     };
+    let means = match with.usual {
+        Usual::NotSigned => None,
+        Usual::Key(path) => Some(Means::Key(Arc::new(
+            opened(path, signing, environment).await?,
+        ))),
+        Usual::Keyless => Some(keyless()?),
+    };
+    let mut own = HashMap::new();
+    for (sign, line) in with.lines {
+        let means = match sign {
+            Sign::Key(path) => opened(Path::new(path), signing, environment)
+                .await
+                .map(|key| Means::Key(Arc::new(key))),
+            Sign::Keyless => keyless(),
+            Sign::None => continue,
+        };
+        let means = means.map_err(|error| error.in_line(&line.to_string()))?;
+        own.insert(sign.clone(), means);
+    }
     Ok(Signer {
         means,
+        own,
         identity: what.identity.cloned(),
         annotations: what.annotations,
         subjects: what.subjects,

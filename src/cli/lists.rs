@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::compose::{self, Keys};
-use crate::list::{self, Entry, LIST_BYTES_MAX, Line, Sign};
-use crate::plan::{self, Job, Plan};
+use crate::list::{self, Entry, LIST_BYTES_MAX, Line};
+use crate::plan::{self, Plan};
 use crate::report::{self, Skipped};
 use crate::text;
 
@@ -201,26 +201,6 @@ pub(super) fn rejects(rejected: &Rejected, line: &Line) -> bool {
     rejected
         .iter()
         .any(|(file, numbers)| *file == line.file && numbers.contains(&line.number))
-}
-
-/// Refuses lines that bring their own signer, which runs do not honour yet.
-///
-/// # Errors
-///
-/// When a job of `plan` has such settings; all are named.
-pub(super) fn refuse_own_signatures(plan: &Plan) -> Result<(), Error> {
-    let own = |job: &&Job| matches!(&job.settings.sign, Some(Sign::Key(_) | Sign::Keyless));
-    let lines: Vec<String> = plan
-        .jobs()
-        .iter()
-        .filter(own)
-        .map(|job| format!("{}: {}", job.line, job.line.text))
-        .collect();
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let what = "lines with `sign` of their own are not there yet; nothing was contacted";
-    Err(Error::several(what, lines.into_iter().take(BAD_SHOWN_MAX)))
 }
 
 /// The whole of a list, up to what makes it too long: it is looked at more than once, and a pipe can

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::attached::Attached;
 use crate::compose::Keys;
 use crate::event::Meter;
+use crate::list::Sign;
 use crate::plan::{self, Plan, Rewrite};
 use crate::report::{self, Skipped, write_plan_json, write_plan_text};
 use crate::runner::{Means, Mirror, Projects, Signer, Trust};
@@ -19,7 +20,8 @@ use super::args::{
     Access, Bounds, Copying, General, IndexArg, LogFormat, MirrorArgs, Output, TwoSides,
 };
 use super::error::Error;
-use super::lists::{self, BadLines, Lists};
+use super::keyless::Usual;
+use super::lists::{BadLines, Lists};
 use super::run::Run;
 use super::{Environment, access, keyless, keys, policy, trust};
 
@@ -71,7 +73,6 @@ pub(super) async fn mirror(
         let sources = Sources::of(&copying.plan, &copying.registries)?.by_job();
         return show(&copying.plan, &sources, &copying.skipped, args.output);
     }
-    lists::refuse_own_signatures(&copying.plan)?;
     copying.run(general, environment).await
 }
 
@@ -130,15 +131,20 @@ impl Copy {
         self.trust(environment)?;
         policy::gate(&self.copying, environment)?;
         let signatures = &self.copying.signatures;
-        if signatures.sign_key.is_some() || signatures.sign_keyless {
-            let given = self.given();
-            keyless::check(signatures.sign_key.as_deref(), given, environment)?;
-            if signatures.sign_keyless && signatures.prune_signatures {
+        let lines = keys::lines(&self.plan);
+        if signatures.sign_key.is_some() || signatures.sign_keyless || !lines.is_empty() {
+            self.usual(&lines, environment)?;
+            keys::check_lines(&lines)?;
+            let others = signatures.sign_keyless || !lines.is_empty();
+            if others && signatures.prune_signatures {
                 return Err(Error::refused(
-                    "`--prune-signatures` would take away what `--sign-keyless` signs, and does not go with it",
+                    "`--prune-signatures` would take away what `--sign-keyless` and lines with `sign` sign, and \
+                     does not go with them",
                 ));
             }
-            if signatures.sign_keyless && signatures.signing.passphrase_file.is_some() {
+            let has_key =
+                signatures.sign_key.is_some() || lines.keys().any(|sign| *sign != Sign::Keyless);
+            if !has_key && signatures.signing.passphrase_file.is_some() {
                 return Err(Error::refused("`--passphrase-file` needs `--sign-key`"));
             }
         } else {
@@ -237,16 +243,40 @@ impl Copy {
         }
     }
 
+    /// How what was copied is signed, where the line does not say it.
+    fn usual(
+        &self,
+        lines: &keys::Lines<'_>,
+        environment: &Environment,
+    ) -> Result<Usual<'_>, Error> {
+        let signatures = &self.copying.signatures;
+        let key = signatures.sign_key.as_deref();
+        let is_asked = key.is_some() || signatures.sign_keyless;
+        if !is_asked && lines.is_empty() {
+            return Ok(Usual::NotSigned);
+        }
+        let usual = keyless::usual(key, self.given(), lines, environment)?;
+        Ok(match usual {
+            Usual::Key(_) => usual,
+            Usual::Keyless | Usual::NotSigned if signatures.sign_keyless => Usual::Keyless,
+            // A token is for the lines that say so.
+            Usual::Keyless | Usual::NotSigned => Usual::NotSigned,
+        })
+    }
+
     /// Who signs what was copied, where that is asked.
     async fn signer(&self, environment: &Environment) -> Result<Option<Signer>, Error> {
         let signatures = &self.copying.signatures;
-        let with = match &signatures.sign_key {
-            Some(key) => keys::With::Key(key),
-            None if signatures.sign_keyless => {
-                let services = access::services(&self.access, environment)?;
-                keys::With::Token(self.given(), Box::new(services))
-            }
-            None => return Ok(None),
+        let lines = keys::lines(&self.plan);
+        let usual = self.usual(&lines, environment)?;
+        if usual == Usual::NotSigned && lines.is_empty() {
+            return Ok(None);
+        }
+        let with = keys::With {
+            usual,
+            lines: &lines,
+            given: self.given(),
+            access: &self.access,
         };
         let what = keys::What {
             identity: signatures.signing.sign_identity.as_ref(),
@@ -279,7 +309,7 @@ impl Copy {
             failed: self.failed.clone(),
             report: self.copying.report.clone(),
             digests: self.copying.digests.clone(),
-            output: self.output,
+            output: self.output.into(),
             bounds: self.bounds.clone(),
             warnings,
         };
@@ -287,8 +317,8 @@ impl Copy {
         let gate = policy::gate(&self.copying, environment)?;
         let signer = self.signer(environment).await?;
         let own = signer.as_ref().and_then(|signer| match &signer.means {
-            Means::Key(key) => Some(key.public().clone()),
-            Means::Keyless(_) => None,
+            Some(Means::Key(key)) => Some(key.public().clone()),
+            Some(Means::Keyless(_)) | None => None,
         });
         let sources = Sources::of(&self.plan, &self.registries)?;
         let jobs = self.plan.distinct();

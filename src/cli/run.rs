@@ -11,13 +11,13 @@ use tokio::sync::{oneshot, watch};
 use crate::event::{Event, Meter};
 use crate::plan::Plan;
 use crate::report::{
-    Colour, Digests, Document, Failures, Lines, Reporter as _, Reporters, Results, Skipped,
+    Colour, Cosign, Digests, Document, Failures, Lines, Reporter as _, Reporters, Results, Skipped,
     Terminal,
 };
 use crate::runner::{self, Consumer, Settings, Wish, Work};
 
 use super::Environment;
-use super::args::{Bounds, General, LogFormat, Output};
+use super::args::{Bounds, General, LogFormat, Shown};
 use super::error::Error;
 use super::signals::{self, Signals};
 
@@ -32,7 +32,7 @@ pub(super) struct Run {
     pub(super) report: Option<PathBuf>,
     pub(super) digests: Option<PathBuf>,
     /// What stdout says.
-    pub(super) output: Output,
+    pub(super) output: Shown,
     pub(super) bounds: Bounds,
     /// What every report says at its beginning.
     pub(super) warnings: Vec<String>,
@@ -133,8 +133,10 @@ impl Run {
             let failures = Failures::create(path, &self.plan, &self.skipped, self.command);
             reports.add(failures.map_err(fail)?);
         }
-        if self.output == Output::Json {
-            reports.add(Results::new(io::stdout(), &self.plan));
+        match self.output {
+            Shown::Text => {}
+            Shown::Json => reports.add(Results::new(io::stdout(), &self.plan)),
+            Shown::Cosign => reports.add(Cosign::new(io::stdout())),
         }
         match general.log_format {
             LogFormat::Json => reports.add(Lines::new(

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use crate::attached::Attached;
 use crate::compose::Keys;
 use crate::event::Meter;
+use crate::list;
 use crate::oci::Reference;
 use crate::plan::{self, Plan, Stay};
 use crate::report::{Skipped, Sources};
 use crate::runner::{Sign, Trust, Validate};
 
-use super::args::{Access, General, InPlace, OneSide, SignArgs, ValidateArgs};
+use super::args::{Access, General, InPlace, OneSide, Shown, SignArgs, ValidateArgs};
 use super::error::Error;
 use super::lists::{self, BadLines, Lists, Rejected};
 use super::mirror::{say_skipped, show};
@@ -34,11 +35,14 @@ pub(super) async fn sign(
         root_flag: "--trusted-root",
         yes: args.images.yes,
     };
-    keyless::check(args.key.as_deref(), given, environment)?;
-    if args.key.is_none() && args.signing.passphrase_file.is_some() {
+    let stay = Staying::read(args.images, Keys::Private, general)?;
+    let lines = keys::lines(&stay.plan);
+    let usual = keyless::usual(args.key.as_deref(), given, &lines, environment)?;
+    keys::check_lines(&lines)?;
+    let has_key = args.key.is_some() || lines.keys().any(|sign| *sign != list::Sign::Keyless);
+    if !has_key && args.signing.passphrase_file.is_some() {
         return Err(Error::refused("`--passphrase-file` needs `--key`"));
     }
-    let stay = Staying::read(args.images, Keys::Private, general)?;
     let selection = stay.images.selecting.selection((&[], &[]));
     let what = keys::What {
         identity: args.signing.sign_identity.as_ref(),
@@ -54,21 +58,29 @@ pub(super) async fn sign(
             &stay.plan,
             &Sources::new(),
             &stay.skipped,
-            stay.images.output,
+            stay.shown(Shown::Text).into(),
         );
     }
-    lists::refuse_own_signatures(&stay.plan)?;
     let rejected = if args.sign_rejected {
         HashSet::new()
     } else {
         rejected(&stay)
     };
     let (access, side) = (stay.images.access.clone(), stay.images.side.clone());
-    let run = stay.run("sign", "sign-failed.txt");
+    let output = stay.shown(Shown::Text);
+    if output == Shown::Cosign {
+        return Err(Error::refused(
+            "`--output cosign` says what a validation accepted; there is `json`",
+        ));
+    }
+    let run = stay.run("sign", "sign-failed.txt", output);
     run.check_outputs()?;
-    let with = match &args.key {
-        Some(key) => keys::With::Key(key),
-        None => keys::With::Token(given, Box::new(access::services(&access, environment)?)),
+    let lines = keys::lines(&run.plan);
+    let with = keys::With {
+        usual,
+        lines: &lines,
+        given,
+        access: &access,
     };
     let signer = keys::signer(with, &args.signing, what, (&run.plan, environment)).await?;
     let attached = attached(&run.plan, (&access, &side), environment).await?;
@@ -111,13 +123,14 @@ pub(super) async fn validate(
             &stay.plan,
             &Sources::new(),
             &stay.skipped,
-            stay.images.output,
+            stay.shown(Shown::Text).into(),
         );
     }
     let (access, side) = (stay.images.access.clone(), stay.images.side.clone());
+    let output = stay.shown(Shown::Cosign);
     let run = Run {
         warnings: known.warnings,
-        ..stay.run("validate", failed)
+        ..stay.run("validate", failed, output)
     };
     run.check_outputs()?;
     let attached = attached(&run.plan, (&access, &side), environment).await?;
@@ -155,7 +168,7 @@ fn refuse_later(flag: Option<&'static str>) -> Result<(), Error> {
             "`--format` other than json is not there yet",
         )),
         Some(flag) => Err(Error::refused(&format!(
-            "`{flag}` is not there yet: certificates and transparency logs come later, keys are there"
+            "`{flag}` is not there: no log is asked, and what a signature brings is judged"
         ))),
         None => Ok(()),
     }
@@ -195,7 +208,17 @@ impl Staying {
         })
     }
 
-    fn run(self, command: &'static str, failed: &str) -> Run {
+    /// What stdout says; `alone` where there are images on the command line alone, and nothing is asked for.
+    fn shown(&self, alone: Shown) -> Shown {
+        let usual = if self.images.files.is_empty() {
+            alone
+        } else {
+            Shown::Text
+        };
+        self.images.output.unwrap_or(usual)
+    }
+
+    fn run(self, command: &'static str, failed: &str, output: Shown) -> Run {
         let has_lists = !self.images.files.is_empty();
         Run {
             command,
@@ -209,7 +232,7 @@ impl Staying {
                 .or_else(|| has_lists.then(|| PathBuf::from(failed))),
             report: self.images.report,
             digests: None,
-            output: self.images.output,
+            output,
             bounds: self.images.bounds,
             warnings: Vec::new(),
         }

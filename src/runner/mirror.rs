@@ -166,7 +166,9 @@ impl Mirror {
         options: &Options,
         watch: Watch<'_>,
     ) -> Outcome {
-        let sign = self.signer.as_ref().map(|signer| {
+        let signer = self.signer.as_ref();
+        let signer = signer.and_then(|signer| Some((signer, signer.means(job)?)));
+        let sign = signer.map(|(signer, means)| {
             move |ready: Ready| {
                 (watch.note)(Note::Entered(Stage::Sign));
                 async move {
@@ -176,8 +178,9 @@ impl Mirror {
                         only: ready.only.as_deref(),
                     };
                     let attached = self.engine.attached().on(registry::Side::Destination);
-                    let signed = signer.sign(&attached, job, &job.destination, what).await;
-                    signed.map_err(signing)
+                    let image = (job, &job.destination);
+                    let done = signer.sign(&attached, image, means, what).await;
+                    done.map_err(signing)
                 }
                 .boxed()
             }
@@ -278,7 +281,8 @@ impl Work for Mirror {
             return (*refused).into();
         }
         if let Some(signer) = &self.signer
-            && let Some(failure) = signer.ended().await
+            && let Some(means) = signer.means(job)
+            && let Some(failure) = means.ended().await
         {
             return Outcome::NotTried(failure).into();
         }

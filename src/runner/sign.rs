@@ -10,7 +10,7 @@ use crate::plan::{Job, JobId};
 use crate::registry::Access;
 
 use super::ask::{self, Trial};
-use super::signer::{Signer, What};
+use super::signer::{Means, Signer, What};
 use super::work::{Barred, Done, Refused, Work};
 
 /// Signs the images of a plan.
@@ -32,7 +32,7 @@ impl Sign {
         }
     }
 
-    async fn sign(&self, job: &Job, pace: &Pace) -> Result<Outcome, Failure> {
+    async fn sign(&self, job: &Job, means: &Means, pace: &Pace) -> Result<Outcome, Failure> {
         let image = &job.destination;
         let _work = pace.work();
         let root = ask::pull(self.attached.client(), image, Access::PullPush)
@@ -45,8 +45,9 @@ impl Sign {
             root: &root,
             only: None,
         };
-        let signing = self.signer.sign(&self.attached, job, image, what).await?;
-        let signing = Box::new(signing);
+        let signer = &self.signer;
+        let signing = signer.sign(&self.attached, (job, image), means, what);
+        let signing = Box::new(signing.await?);
         Ok(if signing.signatures.iter().any(|one| one.added) {
             Outcome::Signed(signing)
         } else {
@@ -84,11 +85,14 @@ impl Work for Sign {
             let failure = Failure::because(Stage::Sign, None, Kind::Rejected, cause);
             return Outcome::NotTried(failure).into();
         }
-        if let Some(failure) = self.signer.ended().await {
+        let Some(means) = self.signer.means(job) else {
+            return Outcome::NotSigned.into();
+        };
+        if let Some(failure) = means.ended().await {
             return Outcome::NotTried(failure).into();
         }
         note(Note::Entered(Stage::Sign));
-        match self.sign(job, pace).await {
+        match self.sign(job, means, pace).await {
             Ok(outcome) => outcome.into(),
             Err(failure) => Outcome::Failed(signing(failure)).into(),
         }

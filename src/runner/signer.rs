@@ -1,6 +1,6 @@
 //! Signing one image: which of its manifests, and what each signature says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use crate::attached::Attached;
 use crate::event::{Failure, Kind, Role, Side, SignedManifest, Signing, Stage};
 use crate::keyless::Session;
+use crate::list;
 use crate::oci::{Descriptor, Digest, Manifest, Pinned, PlatformSelection, Reference};
 use crate::plan::Job;
 use crate::sign::{self, Claim, Formats, Hand};
@@ -40,6 +41,7 @@ struct Of<'a> {
     attached: &'a Attached,
     job: &'a Job,
     image: &'a Reference,
+    means: &'a Means,
 }
 
 /// What signatures are made with. Cloning is cheap.
@@ -52,6 +54,11 @@ pub enum Means {
 }
 
 impl Means {
+    /// Why the next image is not worth a try, where nothing more can be signed.
+    pub(super) async fn ended(&self) -> Option<Failure> {
+        sign::ended(self.hand()).await
+    }
+
     fn hand(&self) -> Hand<'_> {
         match self {
             Self::Key(key) => Hand::Key(key),
@@ -60,11 +67,13 @@ impl Means {
     }
 }
 
-/// Signs the images of a run, all by the same means.
+/// Signs the images of a run.
 #[derive(Debug, Clone)]
 pub struct Signer {
-    /// What makes the signatures.
-    pub means: Means,
+    /// What makes the signatures, where the line does not say it; `None`: nothing then.
+    pub means: Option<Means>,
+    /// What makes them, where the line says it.
+    pub own: HashMap<list::Sign, Means>,
     /// The identity that signatures name; without it `REPOSITORY:TAG`, or `REPOSITORY@DIGEST` where
     /// there is no tag.
     pub identity: Option<Template>,
@@ -79,6 +88,14 @@ pub struct Signer {
 }
 
 impl Signer {
+    /// What signs the image of `job`; `None` where nobody asks that it be signed.
+    pub(super) fn means(&self, job: &Job) -> Option<&Means> {
+        match &job.settings.sign {
+            None | Some(list::Sign::None) => self.means.as_ref(),
+            Some(sign @ (list::Sign::Key(_) | list::Sign::Keyless)) => self.own.get(sign),
+        }
+    }
+
     /// Signs `what` stands in the repository of `image`, and is named by it.
     ///
     /// # Errors
@@ -87,8 +104,8 @@ impl Signer {
     pub(super) async fn sign(
         &self,
         attached: &Attached,
-        job: &Job,
-        image: &Reference,
+        (job, image): (&Job, &Reference),
+        means: &Means,
         what: What<'_>,
     ) -> Result<Signing, Failure> {
         let root = what.root;
@@ -102,25 +119,21 @@ impl Signer {
             let only = what.only;
             *role == Role::Index || only.is_none_or(|only| only.contains(&manifest.digest))
         };
-        let meant: Vec<&(Descriptor, Role)> = chosen.manifests.iter().filter(is_there).collect();
+        let subjects: Vec<&(Descriptor, Role)> = chosen.manifests.iter().filter(is_there).collect();
         let of = Of {
             attached,
             job,
             image,
+            means,
         };
-        let mut signatures = self.each(of, &meant).await?;
-        self.look_again(of, &meant, &signatures).await?;
-        signatures.sort_by_key(|one| meant.iter().position(|(m, _)| m.digest == one.digest));
+        let mut signatures = self.each(of, &subjects).await?;
+        self.look_again(of, &subjects, &signatures).await?;
+        signatures.sort_by_key(|one| subjects.iter().position(|(m, _)| m.digest == one.digest));
         Ok(Signing {
-            author: sign::author(self.means.hand(), &pinned).await?,
+            author: sign::author(means.hand(), &pinned).await?,
             image: pinned,
             signatures,
         })
-    }
-
-    /// Why the next image is not worth a try, where nothing more can be signed.
-    pub(super) async fn ended(&self) -> Option<Failure> {
-        sign::ended(self.means.hand()).await
     }
 
     /// Signs each of `manifests`, several at once.
@@ -181,6 +194,7 @@ impl Signer {
             attached,
             job,
             image,
+            means,
         } = of;
         let claim = self.claim(job, image, subject).map_err(|missing| {
             let cause = format!("`{image}`: {missing}");
@@ -197,7 +211,7 @@ impl Signer {
             repository,
             (subject, role),
             &claim,
-            (self.means.hand(), &self.formats),
+            (means.hand(), &self.formats),
         )
         .await
     }

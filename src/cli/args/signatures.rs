@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::trusting::{TrustArgs, VerifyWho, Who};
-use super::{Access, Bounds, KeylessArgs, OneSide, Output, Reading, Selecting};
+use super::{Access, Bounds, KeylessArgs, OneSide, Reading, Selecting, Shown};
 use crate::event::Format;
 use crate::oci::{Reference, Registry};
 use crate::plan::Project;
@@ -66,9 +66,9 @@ pub(in crate::cli) struct InPlace {
     /// Print what would be done, and do nothing
     #[arg(long)]
     pub(in crate::cli) dry_run: bool,
-    /// What stdout says: nothing, or what became of each line
-    #[arg(long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
-    pub(in crate::cli) output: Output,
+    /// What stdout says: text unless told otherwise, and cosign for images alone that are validated
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(in crate::cli) output: Option<Shown>,
     /// Where lines that did not end well are listed, as a list to feed back; COMMAND-failed.txt without it, and
     /// nowhere for images alone
     #[arg(short = 'o', long = "failed", value_name = "FILE")]
