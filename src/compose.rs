@@ -21,6 +21,7 @@ mod template;
 mod yaml;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +59,7 @@ pub enum Keys {
 }
 
 /// What is said beside the file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// The profiles that are chosen; where there are none, those of `COMPOSE_PROFILES`.
     pub profiles: Vec<String>,
@@ -70,6 +71,18 @@ pub struct Options {
     pub environment: BTreeMap<String, String>,
     /// Which keys have to be there.
     pub keys: Keys,
+}
+
+impl fmt::Debug for Options {
+    /// Without the environment, which has secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("profiles", &self.profiles)
+            .field("project_name", &self.project_name)
+            .field("env_files", &self.env_files)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A compose file that was read to its end.
@@ -88,13 +101,14 @@ pub struct Parsed {
 }
 
 /// Whether a text is a compose file rather than a list: whether a line of it is the key `services` or
-/// `include` of a mapping at the left border, or its first character opens a JSON object.
+/// `include` of a mapping at the left border, or all of it is a JSON object that has one of them.
 ///
 /// No line that names an image looks so: a name neither ends with a colon nor has a quote or a brace.
 pub fn is_compose(bytes: &[u8]) -> bool {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.trim_ascii_start().starts_with(b"{") {
-        return true;
+        let has = |word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+        return has(b"services") || has(b"include");
     }
     bytes.split(|byte| *byte == b'\n').any(|line| {
         let is_key = |key: &[u8]| {

@@ -494,6 +494,7 @@ fn a_plain_list_is_never_a_compose_file() {
         "services\n",
         "services:1\n",
         "include:latest\n",
+        "{{ image }}\n",
         "a services: b\n",
         " services:\n",
         "# services:\n",

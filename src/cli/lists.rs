@@ -144,12 +144,13 @@ impl Lists {
     }
 
     fn add_compose(&mut self, parsed: compose::Parsed, general: &General) {
+        for text in &parsed.warnings {
+            tracing::warn!("{text}");
+        }
         if general.log_format == LogFormat::Text {
-            let warnings = parsed.warnings.iter().map(|text| ("warning", text));
-            let notes = parsed.notes.iter().map(|text| ("note", text));
-            for (what, text) in warnings.chain(notes) {
+            for text in &parsed.notes {
                 // Nobody reads it, then.
-                drop(writeln!(io::stderr(), "{what}: {text}"));
+                drop(writeln!(io::stderr(), "note: {text}"));
             }
         }
         self.is_strict |= !parsed.errors.is_empty();

@@ -6,10 +6,13 @@ use super::template::{Filling, Variables};
 /// What is wrong, and in which line.
 type Wrong = (usize, Reason);
 
-/// Reads a file with variables into `filling`'s budget; what is set already counts more than what it says.
-///
-/// Returns all variables of the file.
-pub(super) fn parse(text: &str, filling: &mut Filling<'_>) -> Result<Variables, Wrong> {
+/// All variables of a file: what is set already counts more than what it says, and what files before it
+/// said (`earlier`) counts more where its own values name a variable.
+pub(super) fn parse(
+    text: &str,
+    earlier: &Variables,
+    filling: &mut Filling<'_>,
+) -> Result<Variables, Wrong> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = text.replace("\r\n", "\n");
     let mut file = File {
@@ -17,7 +20,11 @@ pub(super) fn parse(text: &str, filling: &mut Filling<'_>) -> Result<Variables, 
         whole: &text,
     };
     let set = filling.variables;
-    let mut all = set.clone();
+    let mut all = earlier.clone();
+    all.extend(
+        set.iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
     let mut found = Variables::new();
     while let Some(line) = file.statement() {
         let wrong = |reason| (line, reason);
@@ -44,7 +51,9 @@ pub(super) fn parse(text: &str, filling: &mut Filling<'_>) -> Result<Variables, 
             .budget
             .text(value.len())
             .map_err(|limit| wrong(Reason::Limit(limit)))?;
-        all.insert(name.clone(), value.clone());
+        if !earlier.contains_key(&name) {
+            all.insert(name.clone(), value.clone());
+        }
         found.insert(name, value);
     }
     Ok(found)

@@ -1,6 +1,6 @@
 //! The files of a project to its services: `include`, `extends`, documents, variables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,13 +11,18 @@ use super::merge::{merged, without_reset};
 use super::named::{Include, extension, folder, kind, local};
 use super::reading::Project;
 use super::template::Variables;
-use super::yaml::{Key, Map, Mark, Node, Place, Value, Wrong, documents, find};
+use super::yaml::{Key, Map, Mark, Node, Place, Value, Wrong, documents};
 use super::{Files, Options, Parsed, service};
 
 /// The variable that names the project.
 const PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
 /// The variable that chooses profiles where no flag does.
 const PROFILES: &str = "COMPOSE_PROFILES";
+/// The variable that names files with variables where no flag does.
+const ENV_FILES: &str = "COMPOSE_ENV_FILES";
+/// The variable that keeps the usual file with variables from being read.
+const NO_ENV_FILE: &str = "COMPOSE_DISABLE_ENV_FILE";
+
 /// Reads a project.
 pub(super) fn parse(name: &Path, bytes: &[u8], options: &Options, files: &dyn Files) -> Parsed {
     let mut project = Project {
@@ -80,13 +85,37 @@ struct Scope {
     id: usize,
 }
 
+/// Services that are found by their names: there may be tens of thousands.
+pub(super) struct Table {
+    map: Map,
+    index: HashMap<String, usize>,
+}
+
+impl Table {
+    fn of(map: Map) -> Self {
+        let names = map.iter().enumerate();
+        let index = names.map(|(at, (key, _))| (key.text.clone(), at)).collect();
+        Self { map, index }
+    }
+
+    fn get(&self, name: &str) -> Option<&Node> {
+        let at = self.index.get(name)?;
+        self.map.get(*at).map(|(_, node)| node)
+    }
+
+    fn push(&mut self, key: Key, node: Node) {
+        self.index.insert(key.text.clone(), self.map.len());
+        self.map.push((key, node));
+    }
+}
+
 /// A document and the path of its file.
 type Document = (Node, PathBuf);
 
 /// The services among which one is extended.
 #[derive(Clone, Copy)]
 struct Among<'a> {
-    services: &'a Map,
+    services: &'a Table,
     /// Their file, and the folder that its paths begin at.
     path: &'a Path,
     folder: &'a Path,
@@ -97,7 +126,7 @@ impl Project<'_> {
         let folder = folder(name);
         let file = self.known(name);
         let text = self.text(file, bytes)?;
-        let variables = self.variables(&options.environment, &folder, &options.env_files)?;
+        let variables = self.of_project(&folder, options)?;
         let documents = documents(&text, file, &mut self.budget)?;
         let mut scope = Scope {
             variables,
@@ -137,6 +166,23 @@ impl Project<'_> {
             project,
         };
         Ok(Whole { services, warnings })
+    }
+
+    /// The environment, and what files say beside it: those of flags, of the environment, or the usual one.
+    fn of_project(&mut self, folder: &Path, options: &Options) -> Result<Variables, Wrong> {
+        let environment = &options.environment;
+        let mut named = options.env_files.clone();
+        if named.is_empty() {
+            let files = environment.get(ENV_FILES).map_or("", String::as_str);
+            let files = files.split(',').filter(|file| !file.is_empty());
+            named.extend(files.map(PathBuf::from));
+        }
+        let disabled = environment.get(NO_ENV_FILE).map(|text| text.to_lowercase());
+        let is_disabled = disabled.is_some_and(|text| matches!(text.as_str(), "1" | "t" | "true"));
+        if named.is_empty() && is_disabled {
+            return Ok(environment.clone());
+        }
+        self.variables(environment, folder, &named)
     }
 
     /// Keys that mean something in a service, and stand where they mean nothing.
@@ -211,7 +257,7 @@ impl Project<'_> {
             self.fill(&mut node, &scope.variables);
             let mut own = take_services(&mut node)?;
             let among = Among {
-                services: &own.clone(),
+                services: &Table::of(own.clone()),
                 path: &path,
                 folder: &scope.folder,
             };
@@ -258,18 +304,16 @@ impl Project<'_> {
         let missing = || at(Reason::NoBase(Reason::shown(base)));
         let below = match file {
             None => {
-                let (_, node) = find(among.services, base).ok_or_else(missing)?;
+                let node = among.services.get(base).ok_or_else(missing)?;
                 self.extended(base, node, (among, scope), chain)?
             }
             Some(file) => {
                 let path = local(among.folder, file).map_err(at)?;
-                let whole = self.base(&path, scope, extends.place)?;
-                let services = whole.get("services").and_then(Node::map);
-                let services = services.ok_or_else(missing)?;
-                let (_, node) = find(services, base).ok_or_else(missing)?;
+                let services = self.base(&path, scope, extends.place)?;
+                let node = services.get(base).ok_or_else(missing)?;
                 let folder = folder(&path);
                 let among = Among {
-                    services,
+                    services: &services,
                     path: &path,
                     folder: &folder,
                 };
@@ -279,8 +323,8 @@ impl Project<'_> {
         Ok(merged(below, over))
     }
 
-    /// The content of a file that a service of another one extends.
-    fn base(&mut self, path: &Path, scope: &Scope, from: Place) -> Result<Rc<Node>, Wrong> {
+    /// The services of a file that a service of another one extends.
+    fn base(&mut self, path: &Path, scope: &Scope, from: Place) -> Result<Rc<Table>, Wrong> {
         let key = (path.to_owned(), scope.id);
         if let Some(known) = self.bases.get(&key) {
             return Ok(Rc::clone(known));
@@ -294,13 +338,10 @@ impl Project<'_> {
                 Some(base) => merged(base, node),
             });
         }
-        let whole = Rc::new(whole.unwrap_or(Node {
-            place: from,
-            mark: Mark::Usual,
-            value: Value::Null,
-        }));
-        self.bases.insert(key, Rc::clone(&whole));
-        Ok(whole)
+        let services = whole.map_or(Ok(Map::new()), |mut whole| take_services(&mut whole))?;
+        let table = Rc::new(Table::of(services));
+        self.bases.insert(key, Rc::clone(&table));
+        Ok(table)
     }
 
     /// The services that a document includes.
@@ -360,15 +401,16 @@ impl Project<'_> {
 }
 
 /// `own` with services that were included before it.
-fn with_included(mut included: Map, own: Map) -> Result<Map, Wrong> {
+fn with_included(included: Map, own: Map) -> Result<Map, Wrong> {
+    let mut all = Table::of(included);
     for (key, node) in own {
-        match find(&included, &key.text) {
-            None => included.push((key, node)),
-            Some((_, other)) if other.is_same(&node) => {}
+        match all.get(&key.text) {
+            None => all.push(key, node),
+            Some(other) if other.is_same(&node) => {}
             Some(_) => return Err((key.place, Reason::Conflict(Reason::shown(&key.text)))),
         }
     }
-    Ok(included)
+    Ok(all.map)
 }
 
 fn take(node: &mut Node, key: &str) -> Option<Node> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::budget::{Budget, FILE_BYTES_MAX};
 use super::error::{Error, Reason};
 use super::named::folder;
+use super::project::Table;
 use super::template::{Filling, Variables};
 use super::yaml::{Node, Place, Value, Wrong};
 use super::{Files, dotenv};
@@ -31,7 +32,7 @@ pub(super) struct Project<'a> {
     pub(super) unset: BTreeSet<String>,
     pub(super) errors: Vec<Error>,
     /// Files that were read for `extends`, by path and scope.
-    pub(super) bases: BTreeMap<(PathBuf, usize), Rc<Node>>,
+    pub(super) bases: BTreeMap<(PathBuf, usize), Rc<Table>>,
     pub(super) scopes: usize,
 }
 
@@ -60,7 +61,7 @@ impl Project<'_> {
                 budget: &mut self.budget,
                 unset: &mut self.unset,
             };
-            let more = dotenv::parse(&text, filling).map_err(|(line, reason)| {
+            let more = dotenv::parse(&text, &found, filling).map_err(|(line, reason)| {
                 (
                     Place {
                         file,

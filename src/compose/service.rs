@@ -1,6 +1,6 @@
 //! The services of a project to the entries of a list.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,12 +40,15 @@ pub(super) fn entries(
         }
     }
     let names: HashSet<&str> = running.iter().map(|(name, _)| name.text.as_str()).collect();
+    let places = services.map.iter().map(|(name, _)| name.place);
+    let begins: BTreeSet<_> = places.map(|place| (place.file, place.line)).collect();
     for (name, node) in running {
         let mut service = Service {
             read,
             services,
             name,
             node,
+            begins: &begins,
             options,
             files,
             notes: Vec::new(),
@@ -72,7 +75,7 @@ fn runs(name: &Name, node: &Node, chosen: &[String]) -> Result<bool, Wrong> {
     if node.map().is_none() {
         return Err(kind(node, &name.text, "a mapping"));
     }
-    let Some(profiles) = node.get("profiles").filter(|node| !node.is_null()) else {
+    let Some(profiles) = node.get("profiles") else {
         return Ok(true);
     };
     let list = profiles
@@ -117,6 +120,8 @@ struct Service<'a> {
     services: &'a Services,
     name: &'a Name,
     node: &'a Node,
+    /// Where services begin: files and lines.
+    begins: &'a BTreeSet<(usize, usize)>,
     options: &'a Options,
     files: &'a dyn Files,
     notes: Vec<String>,
@@ -199,9 +204,12 @@ impl Service<'_> {
     /// comes from elsewhere may be that of several.
     fn line(&self, image: Place) -> usize {
         let own = self.name.place;
-        let others = self.services.map.iter().map(|(name, _)| name.place);
-        let next = others.filter(|other| other.file == own.file && other.line > own.line);
-        let end = next.map(|other| other.line).min().unwrap_or(usize::MAX);
+        let after = (own.file, own.line + 1)..(own.file, usize::MAX);
+        let end = self
+            .begins
+            .range(after)
+            .next()
+            .map_or(usize::MAX, |(_, line)| *line);
         let is_own = image.file == own.file && image.line >= own.line && image.line < end;
         if is_own { image.line } else { own.line }
     }

@@ -9,7 +9,6 @@ use super::error::Reason;
 pub(super) type Variables = BTreeMap<String, String>;
 
 /// What filling in texts costs, and what it finds.
-#[derive(Debug)]
 pub(super) struct Filling<'a> {
     pub(super) variables: &'a Variables,
     pub(super) budget: &'a mut Budget,

@@ -83,6 +83,21 @@ const SAME: &[Case] = &[
         "--env-file one.env --env-file two.env",
         &[],
     ),
+    with(
+        "env-file/compose.yaml",
+        "--env-file one.env --env-file more.env",
+        &[],
+    ),
+    with(
+        "env-file/compose.yaml",
+        "",
+        &[("COMPOSE_ENV_FILES", "one.env,two.env")],
+    ),
+    with(
+        "env-file/compose.yaml",
+        "",
+        &[("COMPOSE_DISABLE_ENV_FILE", "true"), ("TAG", "x")],
+    ),
     case("profiles/compose.yaml"),
     with("profiles/compose.yaml", "--profile debug", &[]),
     with(
@@ -116,6 +131,8 @@ const SAME: &[Case] = &[
     case("include/compose.yaml"),
     with("include/compose.yaml", "", &[("TAG", "mine")]),
     with("include/compose.yaml", "--project-name given", &[]),
+    case("include-elsewhere/compose.yaml"),
+    with("include-elsewhere/compose.yaml", "", &[("T", "mine")]),
     case("include-only/compose.yaml"),
     case("include-same/compose.yaml"),
     case("anchors/compose.yaml"),
@@ -176,6 +193,7 @@ const REFUSED: &[Case] = &[
     case("bad/alias-itself.yaml"),
     case("bad/alias-unknown.yaml"),
     case("bad/profiles-text.yaml"),
+    case("bad/profiles-null.yaml"),
     case("bad/name-number.yaml"),
     case("bad/platform-number.yaml"),
     with("bad/env.yaml", "--env-file quote.env", &[]),
