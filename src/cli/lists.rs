@@ -43,8 +43,8 @@ impl BadLines {
 pub(super) struct Lists {
     entries: Vec<Entry>,
     bad: Vec<(Skipped, Option<&'static str>)>,
-    /// Whether what is bad is never skipped: a service of a compose file that is half understood might be
-    /// one that asks for verification.
+    /// Whether what is bad is never skipped: a line or a service that is half understood asks, or might ask,
+    /// for verification.
     is_strict: bool,
     carried: Vec<Skipped>,
     /// The lines that a failed list marks as rejected: of which file, and their numbers.
@@ -139,6 +139,11 @@ impl Lists {
     fn take(&mut self, parsed: list::Parsed) {
         self.entries.extend(parsed.entries);
         for error in parsed.bad {
+            // Another line may name the same image, and would go on without what this one asks for.
+            self.is_strict |= matches!(
+                error.reason,
+                list::Reason::Setting(_) | list::Reason::NotAString
+            );
             self.bad.push((Skipped::unread(&error), error.hint()));
         }
     }

@@ -165,3 +165,7 @@ impl<'a> File<'a> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "dotenv_tests.rs"]
+mod tests;

@@ -80,9 +80,9 @@ pub enum Reason {
         /// What it is.
         found: &'static str,
     },
-    /// A template cannot be read.
-    #[error("`{0}` is no template; a `$` that means itself is written `$$`")]
-    Template(String),
+    /// A template cannot be read. Its text is not repeated: it may be that of a password.
+    #[error("it is no template; a `$` that means itself is written `$$`")]
+    Template,
     /// A variable must be set, and is not.
     #[error("the variable `{name}` must be set{}{message}", if .message.is_empty() { "" } else { ": " })]
     Required {

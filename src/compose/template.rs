@@ -26,7 +26,6 @@ impl Filling<'_> {
 
     fn filled(&mut self, text: &str, depth: usize) -> Result<String, Reason> {
         Budget::chain(depth).map_err(Reason::Limit)?;
-        let invalid = || Reason::Template(Reason::shown(text));
         let mut out = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
@@ -35,8 +34,8 @@ impl Filling<'_> {
                 out.push('$');
                 rest = after;
             } else if let Some(inside) = after.strip_prefix('{') {
-                let (inside, after) = braced(inside).ok_or_else(invalid)?;
-                let value = self.expression(inside, depth)?.ok_or_else(invalid)?;
+                let (inside, after) = braced(inside).ok_or(Reason::Template)?;
+                let value = self.expression(inside, depth)?.ok_or(Reason::Template)?;
                 self.budget.text(value.len()).map_err(Reason::Limit)?;
                 out.push_str(&value);
                 rest = after;
@@ -128,3 +127,7 @@ fn braced(text: &str) -> Option<(&str, &str)> {
     }
     None
 }
+
+#[cfg(test)]
+#[path = "template_tests.rs"]
+mod tests;

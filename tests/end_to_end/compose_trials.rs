@@ -459,6 +459,10 @@ async fn nothing_skipped() {
     );
     let ended = place.run(flags).await.with(2);
     ended.saying(&["compose.yaml:3", "other settings"]);
+    place.write("list.txt", "r.example/a\nr.example/a verify=cosing\n");
+    let flags = "mirror -f list.txt -d m.example --skip-bad-lines";
+    let ended = place.run(flags).await.with(2);
+    ended.saying(&["list.txt:2:20: ", "`cosing` is not known"]);
     assert!(!place.has("mirror-failed.txt"));
 }
 
@@ -468,6 +472,16 @@ async fn refused() {
     let ended = place.run("mirror -f list.txt -d m.example").await.with(2);
     ended.saying(&["list.txt:1: r.example/a:1 verify=none", "not there yet"]);
     assert!(!place.has("mirror-failed.txt"));
+    place.write("passphrase", "x");
+    let keys = "generate-key --prefix k --passphrase-file passphrase";
+    place.run(keys).await.with(0);
+    for command in [
+        "sign -f list.txt --key k.key --passphrase-file passphrase",
+        "validate -f list.txt --key k.pub",
+    ] {
+        let ended = place.run(command).await.with(2);
+        ended.saying(&["list.txt:1: r.example/a:1 verify=none", "not there yet"]);
+    }
     let planned = place.run("plan -f list.txt -d m.example").await.with(0);
     let said = String::from_utf8_lossy(&planned.stdout).into_owned();
     assert!(said.contains("[verify=none]"), "{said}");
