@@ -169,34 +169,30 @@ impl Service<'_> {
     /// The image, and the line that it is reported by.
     fn image(&self) -> Result<(String, usize), Wrong> {
         let own = self.name.place;
-        if let Some((key, node)) = find(self.map(), "image") {
-            let Value::Text(image) = &node.value else {
-                return Err(kind(node, "image", "a string"));
-            };
-            if !image.is_empty() {
-                if image.contains(char::is_whitespace) {
-                    return Err((node.place, Reason::Blanks(Reason::shown(image))));
-                }
-                let parsed: Result<Reference, _> = image.parse();
-                return match parsed {
-                    Ok(_) => Ok((image.clone(), self.line(key.place))),
-                    Err(error) => Err((node.place, Reason::Image(error))),
-                };
-            }
+        let build = find(self.map(), "build").map(|(_, node)| node);
+        if let Some(node) = build.filter(|node| node.text().is_none() && node.map().is_none()) {
+            return Err(kind(node, "build", "a string or a mapping"));
         }
-        match find(self.map(), "build") {
-            Some((_, node)) if matches!(node.value, Value::Text(_) | Value::Map(_)) => {
-                if self.services.project.is_empty() {
-                    return Err((own, Reason::NoProject));
-                }
+        let image = find(self.map(), "image");
+        if let Some((_, node)) = image.filter(|(_, node)| node.text().is_none()) {
+            return Err(kind(node, "image", "a string"));
+        }
+        let image = image.and_then(|(key, node)| Some((key, node, node.text()?)));
+        let (name, place, line) = match image.filter(|(_, _, text)| !text.is_empty()) {
+            Some((key, node, image)) => (image.to_owned(), node.place, self.line(key.place)),
+            None if build.is_none() => return Err((own, Reason::NoImage)),
+            None if self.services.project.is_empty() => return Err((own, Reason::NoProject)),
+            None => {
                 let image = format!("{}-{}", self.services.project, self.name.text);
-                match image.parse::<Reference>() {
-                    Ok(_) => Ok((image, own.line)),
-                    Err(error) => Err((own, Reason::Image(error))),
-                }
+                (image, own, own.line)
             }
-            Some((_, node)) => Err(kind(node, "build", "a string or a mapping")),
-            None => Err((own, Reason::NoImage)),
+        };
+        if name.contains(char::is_whitespace) {
+            return Err((place, Reason::Blanks(Reason::shown(&name))));
+        }
+        match name.parse::<Reference>() {
+            Ok(_) => Ok((name, line)),
+            Err(error) => Err((place, Reason::Image(error))),
         }
     }
 

@@ -327,9 +327,21 @@ impl<'a> Reader<'a, '_> {
         // What is written here counts first, then the earlier of those that are merged.
         seen.remove("<<");
         let mut has: HashSet<String> = seen.into_keys().collect();
+        let marked = map.iter().enumerate();
+        let marked = marked.filter(|(_, (_, node))| node.mark == Mark::Reset);
+        let mut resets: HashMap<String, usize> = marked
+            .map(|(at, (key, _))| (key.text.clone(), at))
+            .collect();
         for (key, node) in merged.into_iter().flatten() {
             if has.insert(key.text.clone()) {
                 map.push((key, node));
+                continue;
+            }
+            // What is taken away is what this mapping is laid over, not what is merged into it.
+            let reset = resets.remove(&key.text);
+            if let Some((_, own)) = reset.and_then(|at| map.get_mut(at)) {
+                let mark = Mark::Override;
+                *own = Node { mark, ..node };
             }
         }
         Ok(map)

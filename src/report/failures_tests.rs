@@ -227,12 +227,18 @@ fn any_list() -> impl Strategy<Value = Vec<String>> {
     let line =
         (0_usize..4, 0_usize..4, 0_usize..3, 0_usize..5).prop_map(|(from, to, tag, form)| {
             let digest = crate::oci::Digest::sha256(&[u8::try_from(from).unwrap()]);
+            // One goal has one way to ask for it, or the lines would contradict each other.
+            let own = if to == 1 {
+                " sign=cosign verify=none"
+            } else {
+                ""
+            };
             match form {
                 0 => format!("q.io/a/x{from}:{tag}"),
-                1 => format!("  q.io/a/x{from}\tb/y{to}  {tag} # note {to}"),
+                1 => format!("  q.io/a/x{from}\tb/y{to}  {tag}{own} # note {to}"),
                 2 => format!("q.io/a/x{from}@{digest}"),
                 3 => format!("q.io/a/x{from}:{tag}@{digest}\t"),
-                _ => format!("q.io/a/x{from}@{digest} b/y{to} {tag}"),
+                _ => format!("q.io/a/x{from}@{digest} b/y{to} {tag}{own}"),
             }
         });
     prop::collection::vec(line, 0..25)
