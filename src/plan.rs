@@ -423,12 +423,12 @@ fn goal(job: &Job) -> Goal<'_> {
     (&job.destination.repository, job.destination.identifier())
 }
 
-/// The jobs that ask for the goal of an earlier one with other settings, each with the first line
-/// that asks for it.
+/// The jobs that would write what an earlier one writes with other settings, each with the first line
+/// that asks for it. An image that stays where it is can be judged and signed in several ways.
 fn unlike(jobs: &[Job]) -> HashMap<JobId, Line> {
     let mut first: HashMap<Goal<'_>, &Job> = HashMap::with_capacity(jobs.len());
     let mut unlike = HashMap::new();
-    for job in jobs {
+    for job in jobs.iter().filter(|job| !job.is_in_place()) {
         let earlier = *first.entry(goal(job)).or_insert(job);
         if earlier.settings != job.settings {
             unlike.insert(job.id, earlier.line.clone());
@@ -439,14 +439,19 @@ fn unlike(jobs: &[Job]) -> HashMap<JobId, Line> {
 
 /// The course of each job, and the groups of those that are contested.
 fn courses(jobs: &[Job]) -> (Vec<Course>, Vec<Vec<JobId>>) {
-    let mut first = HashMap::with_capacity(jobs.len());
+    let mut first: HashMap<_, Vec<&Job>> = HashMap::with_capacity(jobs.len());
     let mut rivals: BTreeMap<Goal<'_>, Vec<JobId>> = BTreeMap::new();
     let mut courses = vec![Course::Run; jobs.len()];
     for (job, course) in jobs.iter().zip(&mut courses) {
-        let of = *first
+        let alike = first
             .entry((&job.source, &job.destination, &job.origin))
-            .or_insert(job.id);
-        if of != job.id {
+            .or_default();
+        let same = alike.iter().find(|other| other.settings == job.settings);
+        let of = same.map(|other| other.id);
+        if of.is_none() {
+            alike.push(job);
+        }
+        if let Some(of) = of {
             *course = Course::Duplicate { of };
         } else if job.destination.tag.is_some() && !job.is_in_place() {
             // Two sources for one digest bring the same bytes; only a tag can be contested.

@@ -345,3 +345,21 @@ fn where_images_stay_nothing_is_contested_and_what_repeats_is_a_duplicate() {
     // Two origins may mean two identities, so both are looked at.
     assert_eq!(courses, [Course::Run, Course::Run, repeated]);
 }
+
+#[test]
+fn an_image_that_stays_is_judged_in_each_way_that_is_asked_for() {
+    let text = "q.io/a:1 verify=cosign cosign-public-key=a.pub\nq.io/a:1 verify=none\n\
+                q.io/a:1 cosign-public-key=a.pub verify=cosign\n";
+    let (plan, wrong) = plan_in_place(entries(text), &Stay::default());
+    assert!(wrong.is_empty());
+    let courses: Vec<Course> = plan.jobs().iter().map(|job| job.course).collect();
+    let first = JobId::new(0);
+    assert_eq!(
+        courses,
+        [Course::Run, Course::Run, Course::Duplicate { of: first }]
+    );
+    // What is copied is copied in one way.
+    let said = errors(text, &to("d.io"));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("other settings"), "{said:?}");
+}

@@ -33,10 +33,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("compose::the_keys_of_nerdctl_become_settings", nerdctl),
         trial("compose::nothing_wrong_is_skipped", nothing_skipped),
-        trial(
-            "compose::lines_with_settings_of_their_own_are_refused_until_they_count",
-            refused,
-        ),
         trial("compose::standard_input_and_formats", formats),
     ]
 }
@@ -468,27 +464,6 @@ async fn nothing_skipped() {
     let ended = place.run(flags).await.with(2);
     ended.saying(&["list.txt:2:20: ", "`cosing` is not known"]);
     assert!(!place.has("mirror-failed.txt"));
-}
-
-async fn refused() {
-    let place = Workplace::new();
-    place.write("list.txt", "r.example/a:1 verify=none\nr.example/b:1\n");
-    let ended = place.run("mirror -f list.txt -d m.example").await.with(2);
-    ended.saying(&["list.txt:1: r.example/a:1 verify=none", "not there yet"]);
-    assert!(!place.has("mirror-failed.txt"));
-    place.write("passphrase", "x");
-    let keys = "generate-key --prefix k --passphrase-file passphrase";
-    place.run(keys).await.with(0);
-    for command in [
-        "sign -f list.txt --key k.key --passphrase-file passphrase",
-        "validate -f list.txt --key k.pub",
-    ] {
-        let ended = place.run(command).await.with(2);
-        ended.saying(&["list.txt:1: r.example/a:1 verify=none", "not there yet"]);
-    }
-    let planned = place.run("plan -f list.txt -d m.example").await.with(0);
-    let said = String::from_utf8_lossy(&planned.stdout).into_owned();
-    assert!(said.contains("[verify=none]"), "{said}");
 }
 
 async fn formats() {
