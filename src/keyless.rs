@@ -125,6 +125,7 @@ impl Session {
             whom: Whom::Fitting {
                 identity: words(&signatory.identity)?,
                 issuer: words(&signatory.issuer)?,
+                claims: Vec::new(),
             },
             relaxed: Relaxed::default(),
         }))

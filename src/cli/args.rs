@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod access;
+mod cosign;
 mod keyless;
 mod lists;
 mod login;
@@ -16,6 +17,7 @@ mod signatures;
 mod trusting;
 
 pub(super) use access::{Access, OneSide, TwoSides};
+pub(super) use cosign::Instead;
 pub(super) use keyless::KeylessArgs;
 pub(super) use lists::{ListFormat, Reading};
 pub(super) use login::{BelowAuth, ExplainArgs, LoginArgs, LogoutArgs};

@@ -206,6 +206,7 @@ impl Copy {
             keys: &signatures.verify_keys,
             who: &who,
             trust: &signatures.trust,
+            claims: &[],
             flags: trust::VERIFY,
         };
         let known = trust::known(said, &self.plan, environment)?;

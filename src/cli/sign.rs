@@ -13,7 +13,7 @@ use crate::plan::{self, Plan, Stay};
 use crate::report::{Skipped, Sources};
 use crate::runner::{Sign, Trust, Validate};
 
-use super::args::{Access, General, InPlace, OneSide, Shown, SignArgs, ValidateArgs};
+use super::args::{Access, General, InPlace, Instead, OneSide, Shown, SignArgs, ValidateArgs};
 use super::error::Error;
 use super::lists::{self, BadLines, Lists, Rejected};
 use super::mirror::{say_skipped, show};
@@ -29,6 +29,7 @@ pub(super) async fn sign(
     general: &General,
     environment: &Environment,
 ) -> Result<u8, Error> {
+    let args = args.meant().map_err(refused)?;
     let given = keyless::Given {
         args: &args.keyless,
         trusted_root: args.trusted_root.as_ref(),
@@ -96,12 +97,13 @@ pub(super) async fn validate(
     general: &General,
     environment: &Environment,
 ) -> Result<u8, Error> {
-    refuse_later(args.later.first())?;
+    let args = args.meant().map_err(refused)?;
     let stay = Staying::read(args.images, Keys::Public, general)?;
     let said = trust::Said {
         keys: &args.keys,
         who: &args.who,
         trust: &args.trust,
+        claims: &args.cosign.claims(),
         flags: trust::VALIDATE,
     };
     let known = trust::known(said, &stay.plan, environment)?;
@@ -162,16 +164,8 @@ fn nobody() -> Error {
     .with_hint("a signature is by somebody's key, or by a certificate that names somebody")
 }
 
-fn refuse_later(flag: Option<&'static str>) -> Result<(), Error> {
-    match flag {
-        Some("--format") => Err(Error::refused(
-            "`--format` other than json is not there yet",
-        )),
-        Some(flag) => Err(Error::refused(&format!(
-            "`{flag}` is not there: no log is asked, and what a signature brings is judged"
-        ))),
-        None => Ok(()),
-    }
+fn refused((flag, instead): Instead) -> Error {
+    Error::refused(&format!("`{flag}` is not there")).with_hint(instead)
 }
 
 /// The images of a run that stay where they are.

@@ -94,6 +94,8 @@ pub(super) struct Said<'a> {
     pub(super) keys: &'a [PathBuf],
     pub(super) who: &'a Who,
     pub(super) trust: &'a TrustArgs,
+    /// What certificates must say beside that, by OID.
+    pub(super) claims: &'a [(&'static str, String)],
     pub(super) flags: Flags,
 }
 
@@ -112,6 +114,7 @@ pub(super) fn known(
         keys,
         who,
         trust,
+        claims,
         flags,
     } = said;
     let words = words(who, flags)?;
@@ -121,6 +124,11 @@ pub(super) fn known(
             "`{}` and `{}` exclude each other: a signature is by a key or by a certificate",
             flags.key, flags.identity
         )));
+    }
+    if words.is_none() && !claims.is_empty() {
+        return Err(Error::refused(
+            "`--certificate-github-workflow-…` needs `--certificate-identity`",
+        ));
     }
     if words.is_none() && keys.is_empty() && by_lines.is_empty() {
         return match trust.given() {
@@ -145,7 +153,11 @@ pub(super) fn known(
         )));
     }
     let signers = match words {
-        Some((identity, issuer)) => Some(reading.certificates(Whom::Fitting { identity, issuer })?),
+        Some((identity, issuer)) => Some(reading.certificates(Whom::Fitting {
+            identity,
+            issuer,
+            claims: claims.to_vec(),
+        })?),
         None if keys.is_empty() => None,
         None => Some(reading.keys(keys)?),
     };
@@ -199,6 +211,7 @@ impl Reading<'_> {
                 self.certificates(Whom::Fitting {
                     identity: read(&words.identity).map_err(refused)?,
                     issuer: read(&words.issuer).map_err(refused)?,
+                    claims: Vec::new(),
                 })
             }
             Verify::None => Err(Error::refused("nobody is named")),

@@ -10,6 +10,7 @@ use crate::sigstore::{
 };
 
 use super::Demand;
+use super::bounds::printable;
 use super::gather::other_predicate;
 
 /// What a signature says of a digest that somebody made who may sign.
@@ -172,12 +173,16 @@ fn by(maker: sigstore::Maker) -> Maker {
             time: time.map(|time| time.to_string()),
         },
         sigstore::Maker::Certificate(certified) => Maker::Certificate(Box::new(Certificate {
-            identity: certified.identity,
-            issuer: certified.issuer,
+            identity: printable(&certified.identity),
+            issuer: printable(&certified.issuer),
             time: certified.time.map(|time| time.to_string()),
             logged: certified.logged,
             transparent: certified.transparent,
-            claims: certified.claims,
+            claims: certified
+                .claims
+                .into_iter()
+                .map(|(oid, said)| (oid, printable(&said)))
+                .collect(),
         })),
     }
 }

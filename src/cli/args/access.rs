@@ -22,7 +22,7 @@ pub(in crate::cli) struct Access {
     )]
     pub(in crate::cli) tls_verify: Option<bool>,
     /// Trust the authorities in this PEM file too; may be repeated
-    #[arg(long = "ca-file", value_name = "FILE")]
+    #[arg(long = "ca-file", alias = "registry-cacert", value_name = "FILE")]
     pub(in crate::cli) ca_files: Vec<PathBuf>,
     /// Take *.crt, *.cert and *.key from this folder, instead of those of the host's certs.d
     #[arg(long, value_name = "DIR")]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::cosign::{CosignSign, CosignVerify, Instead};
 use super::trusting::{TrustArgs, VerifyWho, Who};
 use super::{Access, Bounds, KeylessArgs, OneSide, Reading, Selecting, Shown};
 use crate::event::Format;
@@ -142,6 +143,35 @@ pub(in crate::cli) struct SignArgs {
     /// it the public Sigstore instance's
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) trusted_root: Option<PathBuf>,
+    /// cosign's.
+    #[command(flatten)]
+    pub(in crate::cli) cosign: CosignSign,
+}
+
+impl SignArgs {
+    /// The same with what cosign's flags mean.
+    ///
+    /// # Errors
+    ///
+    /// With the first of them that is not taken.
+    pub(in crate::cli) fn meant(mut self) -> Result<Self, Instead> {
+        if let Some(instead) = self.cosign.refused() {
+            return Err(instead);
+        }
+        if self.cosign.is_insecure() {
+            self.images.access.tls_verify.get_or_insert(false);
+        }
+        let is_open =
+            self.signing.formats.is_empty() && self.signing.registry_referrers_mode.is_none();
+        if let Some(bundles) = self.cosign.bundles().filter(|_| is_open) {
+            self.signing.formats = vec![if bundles {
+                FormatArg::Bundle
+            } else {
+                FormatArg::Tag
+            }];
+        }
+        Ok(self)
+    }
 }
 
 /// How a key signs.
@@ -151,7 +181,7 @@ pub(in crate::cli) struct Signing {
     #[arg(long, visible_alias = "sigstore-passphrase-file", value_name = "FILE")]
     pub(in crate::cli) passphrase_file: Option<PathBuf>,
     /// The identity that signatures name.
-    #[arg(long, value_name = "TEMPLATE", help = SIGN_IDENTITY)]
+    #[arg(long, alias = "sign-container-identity", value_name = "TEMPLATE", help = SIGN_IDENTITY)]
     pub(in crate::cli) sign_identity: Option<Template>,
     /// Where and how signatures are stored; may be repeated. Without it the tag, and a bundle too where
     /// the image has one
@@ -225,9 +255,26 @@ pub(in crate::cli) struct ValidateArgs {
     /// that say themselves who must have signed
     #[arg(long, value_enum, value_name = "WHICH")]
     pub(in crate::cli) subjects: Option<SubjectsArg>,
-    /// What cosign and Hangar have, and is not needed.
+    /// cosign's.
     #[command(flatten)]
-    pub(in crate::cli) later: LaterValidation,
+    pub(in crate::cli) cosign: CosignVerify,
+}
+
+impl ValidateArgs {
+    /// The same with what cosign's flags mean.
+    ///
+    /// # Errors
+    ///
+    /// With the first of them that is not taken.
+    pub(in crate::cli) fn meant(mut self) -> Result<Self, Instead> {
+        if let Some(instead) = self.cosign.refused() {
+            return Err(instead);
+        }
+        if self.cosign.is_insecure() {
+            self.images.access.tls_verify.get_or_insert(false);
+        }
+        Ok(self)
+    }
 }
 
 /// The identity that signatures must name.
@@ -378,30 +425,6 @@ impl From<FormatArg> for Format {
             FormatArg::Referrer => Self::Referrer,
             FormatArg::Bundle => Self::Bundle,
         }
-    }
-}
-
-/// Flags of Hangar's and cosign's validation that nothing here needs, or that are not there yet.
-#[derive(Debug, Args)]
-pub(in crate::cli) struct LaterValidation {
-    #[arg(long, hide = true)]
-    rekor_url: Option<String>,
-    #[arg(long, hide = true, value_name = "FORMAT")]
-    format: Option<String>,
-    // No log is ever asked: what a signature brings is judged.
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    offline: Option<bool>,
-}
-
-impl LaterValidation {
-    /// The first flag that was given and is not there yet.
-    pub(in crate::cli) fn first(&self) -> Option<&'static str> {
-        let format = self.format.as_deref();
-        first(&[
-            (self.rekor_url.is_some(), "--rekor-url"),
-            (format.is_some_and(|text| text != "json"), "--format"),
-            (self.offline == Some(false), "--offline=false"),
-        ])
     }
 }
 

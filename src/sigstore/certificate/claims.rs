@@ -22,8 +22,10 @@ const ISSUER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264
 /// The same in older certificates: the bytes of the text.
 const ISSUER_OLD: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.1");
 
-/// How much of one claim is kept, in characters.
-const CLAIM_CHARS_MAX: usize = 400;
+/// The longest claim that is kept, in bytes: those that are longer are passed over.
+const CLAIM_BYTES_MAX: usize = 4096;
+/// How much of an error is shown, in characters.
+const SHOWN_CHARS_MAX: usize = 400;
 /// How many claims are kept. Fulcio knows 24.
 const CLAIMS_MAX: usize = 48;
 /// How large a compiled regular expression may become, in bytes.
@@ -56,7 +58,7 @@ impl Certified {
         let broken = |why: &dyn fmt::Display| {
             refused(&cleaned(
                 &format!("its certificate cannot be read: {why}"),
-                CLAIM_CHARS_MAX,
+                SHOWN_CHARS_MAX,
             ))
         };
         let certificate = Certificate::from_der(der).map_err(|why| broken(&why))?;
@@ -135,14 +137,14 @@ fn issuer(certificate: &Certificate) -> Result<String, Refusal> {
     Ok(old)
 }
 
-/// What Fulcio wrote of the build, cut and cleaned: it is shown and never compared.
+/// What Fulcio wrote of the build, as it is.
 fn claims(certificate: &Certificate) -> BTreeMap<String, String> {
     let extensions = certificate.tbs_certificate.extensions.iter().flatten();
     extensions
         .map(|one| (one.extn_id.to_string(), one.extn_value.as_bytes()))
-        .filter(|(oid, _)| oid.starts_with(FULCIO))
+        .filter(|(oid, value)| oid.starts_with(FULCIO) && value.len() <= CLAIM_BYTES_MAX)
         .take(CLAIMS_MAX)
-        .map(|(oid, value)| (oid, cleaned(&text_of(value), CLAIM_CHARS_MAX)))
+        .map(|(oid, value)| (oid, text_of(value)))
         .collect()
 }
 

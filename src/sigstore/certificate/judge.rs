@@ -48,6 +48,8 @@ pub enum Whom {
         identity: Words,
         /// Who must have vouched for that.
         issuer: Words,
+        /// What else the certificate must say, by OID below Fulcio's arc, exactly.
+        claims: Vec<(&'static str, String)>,
     },
     /// Whoever has exactly this address among theirs, vouched for by exactly this issuer
     /// (containers-policy.json(5), `fulcio`).
@@ -192,7 +194,28 @@ impl Whom {
     /// those of containers/image.
     fn check(&self, certified: &Certified) -> Result<(), Refusal> {
         match self {
-            Self::Fitting { identity, issuer } => fitting(identity, issuer, certified),
+            Self::Fitting {
+                identity,
+                issuer,
+                claims,
+            } => {
+                fitting(identity, issuer, certified)?;
+                let unlike = claims
+                    .iter()
+                    .find(|(oid, wanted)| certified.claims.get(*oid) != Some(wanted));
+                match unlike {
+                    Some((oid, wanted)) => Err(refused(&format!(
+                        "its certificate does not say `{wanted}` in {oid}: {}",
+                        certified
+                            .claims
+                            .get(*oid)
+                            .map_or("it is silent".to_owned(), |said| format!(
+                                "it says `{said}`"
+                            ))
+                    ))),
+                    None => Ok(()),
+                }
+            }
             Self::Address { email: _, issuer } if certified.issuer != *issuer => Err(refused(
                 &format!("Unexpected Fulcio OIDC issuer \"{}\"", certified.issuer),
             )),

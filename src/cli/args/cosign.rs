@@ -1,0 +1,326 @@
+//! Flags of cosign's: those that are needless here are taken and say nothing, the others are refused with what
+//! to type instead. None of them is in the help.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use secrecy::SecretString;
+
+/// What of cosign's `sign` and `verify` is about registries.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags are bools where they are typed"
+)]
+pub(in crate::cli) struct CosignRegistry {
+    #[arg(long, hide = true)]
+    allow_http_registry: bool,
+    #[arg(long, hide = true)]
+    allow_insecure_registry: bool,
+    #[arg(long, hide = true)]
+    registry_username: Option<SecretString>,
+    #[arg(long, hide = true)]
+    registry_password: Option<SecretString>,
+    #[arg(long, hide = true)]
+    registry_token: Option<SecretString>,
+    #[arg(long, hide = true)]
+    registry_client_cert: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    registry_client_key: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    registry_server_name: Option<String>,
+    #[arg(long, hide = true)]
+    k8s_keychain: bool,
+    #[arg(long, hide = true)]
+    attachment_tag_prefix: Option<String>,
+    #[arg(long, hide = true)]
+    attachment: Option<String>,
+    #[arg(long, hide = true)]
+    certificate: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    certificate_chain: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    payload: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    sk: bool,
+    #[arg(long, hide = true)]
+    slot: Option<String>,
+}
+
+/// A flag that is not taken, and what there is instead.
+pub(in crate::cli) type Instead = (&'static str, &'static str);
+
+impl CosignRegistry {
+    /// Whether any certificate of a registry is taken, and plain HTTP.
+    pub(in crate::cli) const fn is_insecure(&self) -> bool {
+        self.allow_http_registry || self.allow_insecure_registry
+    }
+
+    fn refused(&self) -> Option<Instead> {
+        const CREDS: &str = "`--creds USER:PASSWORD` or `consign login` says who asks";
+        const CERTS: &str = "`--cert-dir DIR` or a folder of `certs.d` has the client certificate and the authorities";
+        const OWN: &str = "a signature brings its certificate; sites with an own authority give it by `--ca-roots`";
+        const KEYS: &str = "keys are files, and signing without a key needs an identity token";
+        find(&[
+            (
+                self.registry_username.is_some(),
+                "--registry-username",
+                CREDS,
+            ),
+            (
+                self.registry_password.is_some(),
+                "--registry-password",
+                CREDS,
+            ),
+            (self.registry_token.is_some(), "--registry-token", CREDS),
+            (
+                self.registry_client_cert.is_some(),
+                "--registry-client-cert",
+                CERTS,
+            ),
+            (
+                self.registry_client_key.is_some(),
+                "--registry-client-key",
+                CERTS,
+            ),
+            (
+                self.registry_server_name.is_some(),
+                "--registry-server-name",
+                "a registry is checked by the name that it is asked under",
+            ),
+            (
+                self.k8s_keychain,
+                "--k8s-keychain",
+                "credential helpers are named in the file of credentials",
+            ),
+            (
+                self.attachment_tag_prefix.is_some(),
+                "--attachment-tag-prefix",
+                "signatures stand where every program looks for them",
+            ),
+            (
+                self.attachment.is_some(),
+                "--attachment",
+                "name the attached image itself, by its digest",
+            ),
+            (self.certificate.is_some(), "--certificate", OWN),
+            (self.certificate_chain.is_some(), "--certificate-chain", OWN),
+            (
+                self.payload.is_some(),
+                "--payload",
+                "images are asked for at their registry",
+            ),
+            (self.sk, "--sk", KEYS),
+            (self.slot.is_some(), "--slot", KEYS),
+        ])
+    }
+}
+
+/// What of cosign's `sign` has another name here, or none.
+#[derive(Debug, Clone, Default, Args)]
+pub(in crate::cli) struct CosignSign {
+    /// About registries.
+    #[command(flatten)]
+    registry: CosignRegistry,
+    // The index and all in it are signed unless `--subjects` says otherwise.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    recursive: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    new_bundle_format: Option<bool>,
+    // Nothing is ever fetched to know what to ask.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    use_signing_config: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    upload: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    issue_certificate: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    record_creation_timestamp: Option<bool>,
+    #[arg(long, hide = true)]
+    output_signature: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    output_payload: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    output_certificate: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    bundle: Option<PathBuf>,
+}
+
+impl CosignSign {
+    /// Whether any certificate of a registry is taken, and plain HTTP.
+    pub(in crate::cli) const fn is_insecure(&self) -> bool {
+        self.registry.is_insecure()
+    }
+
+    /// `--new-bundle-format`.
+    pub(in crate::cli) const fn bundles(&self) -> Option<bool> {
+        self.new_bundle_format
+    }
+
+    /// The first flag that was given and is not taken.
+    pub(in crate::cli) fn refused(&self) -> Option<Instead> {
+        const FILES: &str = "signatures are written to the registry, and to no files";
+        find(&[
+            (
+                self.recursive == Some(false),
+                "--recursive=false",
+                "`--subjects index` signs the index alone",
+            ),
+            (self.upload == Some(false), "--upload=false", FILES),
+            (
+                self.issue_certificate == Some(true),
+                "--issue-certificate",
+                "signing is by a key, or by a certificate without one",
+            ),
+            (
+                self.record_creation_timestamp == Some(true),
+                "--record-creation-timestamp",
+                "what is written is the same whenever it is written",
+            ),
+            (self.output_signature.is_some(), "--output-signature", FILES),
+            (self.output_payload.is_some(), "--output-payload", FILES),
+            (
+                self.output_certificate.is_some(),
+                "--output-certificate",
+                FILES,
+            ),
+            (self.bundle.is_some(), "--bundle", FILES),
+        ])
+        .or_else(|| self.registry.refused())
+    }
+}
+
+/// What of cosign's `verify` has another name here, or none.
+#[derive(Debug, Clone, Default, Args)]
+pub(in crate::cli) struct CosignVerify {
+    /// About registries.
+    #[command(flatten)]
+    registry: CosignRegistry,
+    // All places and formats are searched, all hashes of a key tried, all times that are proven compared.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    experimental_oci11: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    new_bundle_format: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    use_signed_timestamps: Option<bool>,
+    #[arg(long, hide = true)]
+    signature_digest_algorithm: Option<String>,
+    // No log is ever asked: what a signature brings is judged.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    offline: Option<bool>,
+    #[arg(long, hide = true)]
+    rekor_url: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    check_claims: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    private_infrastructure: Option<bool>,
+    #[arg(long, hide = true)]
+    local_image: bool,
+    #[arg(long, hide = true)]
+    signature: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    sct: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    max_workers: Option<String>,
+    #[arg(long, hide = true)]
+    certificate_github_workflow_trigger: Option<String>,
+    #[arg(long, hide = true)]
+    certificate_github_workflow_sha: Option<String>,
+    #[arg(long, hide = true)]
+    certificate_github_workflow_name: Option<String>,
+    #[arg(long, hide = true)]
+    certificate_github_workflow_repository: Option<String>,
+    #[arg(long, hide = true)]
+    certificate_github_workflow_ref: Option<String>,
+    // Hangar's.
+    #[arg(long, hide = true, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+impl CosignVerify {
+    /// Whether any certificate of a registry is taken, and plain HTTP.
+    pub(in crate::cli) const fn is_insecure(&self) -> bool {
+        self.registry.is_insecure()
+    }
+
+    /// What a certificate must say of a build, by OID.
+    pub(in crate::cli) fn claims(&self) -> Vec<(&'static str, String)> {
+        [
+            (
+                "1.3.6.1.4.1.57264.1.2",
+                &self.certificate_github_workflow_trigger,
+            ),
+            (
+                "1.3.6.1.4.1.57264.1.3",
+                &self.certificate_github_workflow_sha,
+            ),
+            (
+                "1.3.6.1.4.1.57264.1.4",
+                &self.certificate_github_workflow_name,
+            ),
+            (
+                "1.3.6.1.4.1.57264.1.5",
+                &self.certificate_github_workflow_repository,
+            ),
+            (
+                "1.3.6.1.4.1.57264.1.6",
+                &self.certificate_github_workflow_ref,
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(oid, wanted)| Some((oid, wanted.clone()?)))
+        .collect()
+    }
+
+    /// The first flag that was given and is not taken.
+    pub(in crate::cli) fn refused(&self) -> Option<Instead> {
+        const BROUGHT: &str = "what a signature brings at its registry is judged";
+        let format = self.format.as_deref();
+        find(&[
+            (
+                self.check_claims == Some(false),
+                "--check-claims=false",
+                "a signature is always one of this digest",
+            ),
+            (
+                self.private_infrastructure == Some(true),
+                "--private-infrastructure",
+                "`--insecure-ignore-tlog` accepts what no log vouches for, and says so",
+            ),
+            (
+                self.local_image,
+                "--local-image",
+                "`consign serve DIR` is a registry for images in a folder",
+            ),
+            (self.signature.is_some(), "--signature", BROUGHT),
+            (self.sct.is_some(), "--sct", BROUGHT),
+            (
+                self.max_workers.is_some(),
+                "--max-workers",
+                "`--jobs` bounds how many images are asked for at once",
+            ),
+            (
+                self.rekor_url.is_some(),
+                "--rekor-url",
+                "no log is asked: its word stands with the signature, and `--rekor-public-key` checks it",
+            ),
+            (
+                self.offline == Some(false),
+                "--offline=false",
+                "no log is ever asked",
+            ),
+            (
+                format.is_some_and(|text| text != "json"),
+                "--format",
+                "`--output json` and `--output cosign` are there",
+            ),
+        ])
+        .or_else(|| self.registry.refused())
+    }
+}
+
+fn find(flags: &[(bool, &'static str, &'static str)]) -> Option<Instead> {
+    flags
+        .iter()
+        .find_map(|(given, flag, instead)| given.then_some((*flag, *instead)))
+}
