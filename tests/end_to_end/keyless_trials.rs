@@ -2,15 +2,23 @@
 //! against an instance of our own, and what is wrong with signatures in one point each.
 
 mod negative;
+mod offline;
 mod policy;
 mod real;
 mod stage;
+mod vectors;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [negative::trials(), policy::trials(), real::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        negative::trials(),
+        offline::trials(),
+        policy::trials(),
+        real::trials(),
+        vectors::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
