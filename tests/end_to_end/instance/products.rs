@@ -35,7 +35,7 @@ pub(crate) const FORMS: [Form; 4] = [Form::Simple, Form::Bundle01, Form::Bundle0
 
 impl Form {
     /// Whether there is a proof in it that the entry is in the log.
-    pub(super) const fn has_proof(self) -> bool {
+    pub(crate) const fn has_proof(self) -> bool {
         matches!(self, Self::Bundle02 | Self::Bundle03)
     }
 

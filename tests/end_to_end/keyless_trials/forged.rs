@@ -327,6 +327,8 @@ async fn others() {
         "does not match",
         attest,
         "a bundle of predicate ``",
+        "expected ident",
+        "expected ident",
     ];
     for signer in [Signer::Certificate, Signer::Key] {
         for (number, words) in words.iter().enumerate() {
@@ -337,7 +339,9 @@ async fn others() {
                 1 => (tag, stage.content("another", tag.1, image.digest)),
                 2 => (bundle, stage.content(&name, bundle.1, another.digest)),
                 3 => (bundle, Content::statement(image.digest, attest, &[])),
-                _ => (bundle, Content::statement(image.digest, "", &[])),
+                4 => (bundle, Content::statement(image.digest, "", &[])),
+                5 => (tag, Content::Payload("nothing".to_owned())),
+                _ => (bundle, Content::Statement("nothing".to_owned())),
             };
             let signed = stage.recipe(signer).sign(content);
             stage.attach(&name, path, &image, signed).await;
