@@ -141,20 +141,42 @@ impl Client<'_> {
     }
 }
 
+/// An instance, and a registry with images.
+struct Scene {
+    tools: Tools,
+    instance: Arc<Instance>,
+    files: Files,
+    registry: TestRegistry,
+}
+
+impl Scene {
+    async fn new(tools: Tools) -> Self {
+        let instance = Arc::new(Instance::new());
+        Self {
+            files: instance.write(tools.folder()),
+            registry: TestRegistry::start().await,
+            instance,
+            tools,
+        }
+    }
+
+    const fn client(&self) -> Client<'_> {
+        Client {
+            tools: &self.tools,
+            files: &self.files,
+        }
+    }
+}
+
 async fn image(registry: &TestRegistry, name: &str) -> (Pushed, String) {
     let pushed = Image::new(&[name]).push(registry, name, Some("1")).await;
     (pushed, format!("{}/{name}:1", registry.host()))
 }
 
 async fn signed_by_cosign(tools: Tools) {
-    let instance = Arc::new(Instance::new());
-    let files = instance.write(tools.folder());
-    let server = Server::start(instance).await;
-    let registry = TestRegistry::start().await;
-    let client = Client {
-        tools: &tools,
-        files: &files,
-    };
+    let scene = Scene::new(tools).await;
+    let (client, registry) = (scene.client(), &scene.registry);
+    let server = Server::start(scene.instance.clone()).await;
     let job = (job_token(), (JOB, ISSUER));
     let person = (email_token(PERSON, ACCOUNTS), (PERSON, ACCOUNTS));
     for (number, (cosign, format, (token, who))) in [
@@ -166,7 +188,7 @@ async fn signed_by_cosign(tools: Tools) {
     .into_iter()
     .enumerate()
     {
-        let (_, name) = image(&registry, &format!("app{number}")).await;
+        let (_, name) = image(registry, &format!("app{number}")).await;
         let how = (format, "-a team=web");
         let said = client
             .sign(cosign, (&server, By::Token(token)), how, &name)
@@ -196,15 +218,10 @@ async fn signed_by_cosign(tools: Tools) {
 }
 
 async fn made_for_cosign(tools: Tools) {
-    let instance = Instance::new();
-    let files = instance.write(tools.folder());
-    let registry = TestRegistry::start().await;
-    let client = Client {
-        tools: &tools,
-        files: &files,
-    };
+    let scene = Scene::new(tools).await;
+    let (client, registry) = (scene.client(), &scene.registry);
     let key = Key::generate();
-    let public = tools.folder().join("key.pub");
+    let public = scene.tools.folder().join("key.pub");
     std::fs::write(&public, key.public().pem()).expect("it is written");
     for form in FORMS {
         let format = match form {
@@ -213,13 +230,13 @@ async fn made_for_cosign(tools: Tools) {
         };
         for is_key in [false, true] {
             let name = format!("{form:?}-{is_key}").to_lowercase();
-            let (pushed, image) = image(&registry, &name).await;
-            let recipe = instance.recipe();
+            let (pushed, image) = image(registry, &name).await;
+            let recipe = scene.instance.recipe();
             let recipe = if is_key { recipe.by_key(&key) } else { recipe };
             let place = format!("{}/{name}", registry.host());
             let content = form.content(&place, pushed.digest, &[("team", "web")]);
             let signed = recipe.sign(content);
-            put(&registry, &name, (format, form), &pushed, &[signed]).await;
+            put(registry, &name, (format, form), &pushed, &[signed]).await;
             let words = if is_key {
                 format!("--key {} -a team=web {image}", public.display())
             } else {
@@ -244,23 +261,18 @@ async fn made_for_cosign(tools: Tools) {
 }
 
 async fn refused_by_cosign(tools: Tools) {
-    let instance = Instance::new();
-    let files = instance.write(tools.folder());
-    let registry = TestRegistry::start().await;
-    let client = Client {
-        tools: &tools,
-        files: &files,
-    };
+    let scene = Scene::new(tools).await;
+    let (client, registry) = (scene.client(), &scene.registry);
     for (form, format) in [
         (Form::Simple, Format::Tag),
         (Form::Bundle03, Format::Bundle),
     ] {
         for flaw in Flaw::all(Signer::Certificate, form) {
             let name = format!("{form:?}-{flaw:?}").to_lowercase();
-            let (pushed, image) = image(&registry, &name).await;
+            let (pushed, image) = image(registry, &name).await;
             let content = form.content("instance.test/app", pushed.digest, &[]);
-            let signed = instance.recipe().flaw(flaw).sign(content);
-            put(&registry, &name, (format, form), &pushed, &[signed]).await;
+            let signed = scene.instance.recipe().flaw(flaw).sign(content);
+            put(registry, &name, (format, form), &pushed, &[signed]).await;
             for cosign in BOTH {
                 if cosign == Cosign::Two && form != Form::Simple {
                     continue;
@@ -327,14 +339,9 @@ async fn made_for_skopeo(tools: Tools) {
 
 /// What the services do wrong is seen by the client that signs, or by those who verify.
 async fn mischief(tools: Tools) {
-    let instance = Arc::new(Instance::new());
-    let files = instance.write(tools.folder());
-    let server = Server::start(instance).await;
-    let registry = TestRegistry::start().await;
-    let client = Client {
-        tools: &tools,
-        files: &files,
-    };
+    let scene = Scene::new(tools).await;
+    let (client, registry) = (scene.client(), &scene.registry);
+    let server = Server::start(scene.instance.clone()).await;
     for mischief in [
         None,
         Some(Mischief::CertificateOfOtherKey),
@@ -351,7 +358,7 @@ async fn mischief(tools: Tools) {
         server.issue_for(if mischief.is_none() { 5 } else { 600 });
         for (cosign, format) in [(Cosign::Two, Format::Tag), (Cosign::Three, Format::Bundle)] {
             let name = format!("{mischief:?}-{cosign:?}").to_lowercase();
-            let (_, image) = image(&registry, &name.replace(['(', ')'], "")).await;
+            let (_, image) = image(registry, &name.replace(['(', ')'], "")).await;
             let token = job_token();
             let signed = client
                 .sign(cosign, (&server, By::Token(&token)), (format, ""), &image)

@@ -6,9 +6,7 @@ use libtest_mimic::Trial;
 
 use super::stage::Stage;
 use crate::harness::{Tool, Tools, with_tools};
-use crate::instance::{
-    By, Client, ISSUER, Instance, JOB, Server, UNLOGGED, email_token, job_token,
-};
+use crate::instance::{By, ISSUER, Instance, JOB, Server, UNLOGGED, email_token, job_token};
 use crate::registry::TestRegistry;
 use crate::signatures::others::Cosign;
 use crate::signatures::stand::OURS;
@@ -51,10 +49,7 @@ const WAYS: [(Cosign, Format, &str); 4] = [
 async fn by_token(tools: Tools) {
     let stage = Stage::new().await;
     let server = Server::start(stage.instance.clone()).await;
-    let client = Client {
-        tools: &tools,
-        files: &stage.files,
-    };
+    let client = stage.client(&tools);
     let root = stage.files.trusted_root.display();
     for (cosign, format, rule) in WAYS {
         let tokens = [
@@ -118,10 +113,7 @@ async fn by_token(tools: Tools) {
 async fn by_key(tools: Tools) {
     let stage = Stage::new().await;
     let server = Server::start(stage.instance.clone()).await;
-    let client = Client {
-        tools: &tools,
-        files: &stage.files,
-    };
+    let client = stage.client(&tools);
     let other = Instance::new().write(tools.folder());
     for (cosign, format, rule) in WAYS {
         let name = format!("{cosign:?}-{format:?}").to_lowercase();
@@ -166,10 +158,7 @@ async fn by_key(tools: Tools) {
 async fn mirrored(tools: Tools) {
     let stage = Stage::new().await;
     let server = Server::start(stage.instance.clone()).await;
-    let client = Client {
-        tools: &tools,
-        files: &stage.files,
-    };
+    let client = stage.client(&tools);
     let (token, host) = (job_token(), stage.registry.host());
     for (cosign, format, rule) in WAYS {
         let name = format!("apps/{cosign:?}-{format:?}").to_lowercase();

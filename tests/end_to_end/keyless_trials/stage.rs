@@ -7,8 +7,9 @@ use consign::event::Format;
 use consign::oci::Digest;
 use serde_json::Value;
 
+use crate::harness::Tools;
 use crate::instance::{
-    Content, Files, Flaw, Form, ISSUER, Instance, JOB, Key, Recipe, Signed, Signer, put,
+    Client, Content, Files, Flaw, Form, ISSUER, Instance, JOB, Key, Recipe, Signed, Signer, put,
 };
 use crate::program::{Ended, Workplace};
 use crate::registry::{Image, Pushed, TestRegistry};
@@ -47,6 +48,14 @@ impl Stage {
             instance,
             place,
             key,
+        }
+    }
+
+    /// cosign, which trusts the instance.
+    pub(super) const fn client<'a>(&'a self, tools: &'a Tools) -> Client<'a> {
+        Client {
+            tools,
+            files: &self.files,
         }
     }
 
