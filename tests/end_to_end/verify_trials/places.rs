@@ -28,7 +28,10 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("verify::a_referrer_of_something_else_is_none", strangers),
         trial("verify::only_the_tag_where_podman_looks", only_one),
         trial("verify::annotations_must_all_match", annotations),
-        trial("verify::a_certificate_is_said_to_be_unknown", certificate),
+        trial(
+            "verify::a_certificate_is_said_to_need_other_flags",
+            certificate,
+        ),
         trial(
             "verify::large_attestations_make_nothing_uncertain",
             attestations,
@@ -303,7 +306,7 @@ async fn certificate() {
             .await;
         rejected(
             &court.judge(&court.ask("app:1")).await,
-            "certificates cannot be verified yet",
+            "it carries a certificate: `--certificate-identity`",
         );
         // What one of the keys made is good, whatever it carries.
         let own = court.sign(format, &name, image.digest);
