@@ -227,8 +227,9 @@ async fn index_hint(
             )
         }
     };
+    let whose = question.demand.signers.whose();
     let hint = format!(
-        "this key's signature is valid for the index and names {names}: see {}",
+        "{whose} signature is valid for the index and names {names}: see {}",
         see.join(", ")
     );
     Some(bounds::printable(&hint))

@@ -41,6 +41,15 @@ impl Signers {
         }
     }
 
+    /// Whose signature one of theirs is, as a sentence begins.
+    pub const fn whose(&self) -> &'static str {
+        if self.by_certificate() {
+            "the certificate's"
+        } else {
+            "this key's"
+        }
+    }
+
     /// Checks a signature in base64 over a payload, with what stands beside it; gives what the payload says
     /// and who made it.
     ///

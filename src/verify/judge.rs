@@ -176,8 +176,9 @@ impl Court<'_> {
             Named::Identity(identity) => (format!("`{identity}`"), ""),
             Named::Nothing => ("no repository".to_owned(), ", and proves the digest alone"),
         };
+        let whose = self.demand.signers.whose();
         Some(printable(&format!(
-            "this key's signature is valid and names {names}: {} accepts it{price}",
+            "{whose} signature is valid and names {names}: {} accepts it{price}",
             ways.join(" or ")
         )))
     }

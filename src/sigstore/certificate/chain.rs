@@ -121,8 +121,34 @@ impl Authority {
             None,
         )
         .map(drop)
-        .map_err(|why| why.to_string())
+        .map_err(|why| plain(&why.to_string()))
     }
+}
+
+/// The sentence that an error of the library for certificates is, with its name there.
+pub(super) fn plain(name: &str) -> String {
+    const SENTENCES: [(&str, &str); 9] = [
+        ("CertExpired", "a certificate had ended"),
+        ("CertNotValidYet", "a certificate had not begun"),
+        ("UnknownIssuer", "nobody who is trusted issued it"),
+        ("InvalidSignatureForPublicKey", "its issuer did not sign it"),
+        ("RequiredEkuNotFound", "it is not for signing code"),
+        ("CaUsedAsEndEntity", "it is an authority's own"),
+        ("EndEntityUsedAsCa", "one that is no authority's issued it"),
+        (
+            "PathLenConstraintViolated",
+            "the chain is longer than an authority allows",
+        ),
+        (
+            "NameConstraintViolation",
+            "an authority may not vouch for such names",
+        ),
+    ];
+    let found = SENTENCES.iter().find(|(known, _)| name.starts_with(known));
+    found.map_or_else(
+        || name.to_owned(),
+        |(known, sentence)| format!("{sentence} ({known})"),
+    )
 }
 
 /// Checks that one of `authorities` vouched for the first of `chain` at each of `times`; the others of it

@@ -136,9 +136,23 @@ impl Certificates {
         !has_time && self.relaxed.log && self.relaxed.sct
     }
 
+    /// What of a chain that a signature brings may vouch for it.
+    fn trusted<'a>(&self, chain: &'a [Vec<u8>]) -> &'a [Vec<u8>] {
+        if self.root.takes_intermediates {
+            chain
+        } else {
+            chain.get(..1).unwrap_or_default()
+        }
+    }
+
     fn now(&self, chain: &[Vec<u8>]) -> Result<Certified, Refusal> {
         let now = Timestamp::now();
-        chain::vouched(&self.root.authorities, chain, &[now], Usage::Said)?;
+        chain::vouched(
+            &self.root.authorities,
+            self.trusted(chain),
+            &[now],
+            Usage::Said,
+        )?;
         let leaf = chain
             .first()
             .ok_or_else(|| refused("it carries no certificate"))?;
@@ -176,7 +190,12 @@ impl Certificates {
         {
             return Err(refused("its certificate was not proven in full"));
         }
-        chain::vouched(&self.root.authorities, chain, times, Usage::Said)?;
+        chain::vouched(
+            &self.root.authorities,
+            self.trusted(chain),
+            times,
+            Usage::Said,
+        )?;
         let leaf = chain
             .first()
             .ok_or_else(|| refused("it carries no certificate"))?;
@@ -369,5 +388,11 @@ fn chain_of(bundle: &sigstore_types::Bundle, leaf: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn unverified(why: &sigstore_verify::Error) -> Refusal {
-    Refusal::Form(cleaned(&why.to_string(), SHOWN_CHARS_MAX))
+    let mut text = why.to_string();
+    // What the library for certificates calls them is no sentence.
+    if let Some(at) = text.find("certificate chain validation failed: ") {
+        let (before, name) = text.split_at(at + "certificate chain validation failed: ".len());
+        text = format!("{before}{}", chain::plain(name));
+    }
+    Refusal::Form(cleaned(&text, SHOWN_CHARS_MAX))
 }

@@ -56,7 +56,7 @@ pub(super) enum Hash {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
-    signed_entry_timestamp: String,
+    signed_entry_timestamp: Option<String>,
     payload: EntryPayload,
 }
 
@@ -172,7 +172,7 @@ impl<'a> Material<'a> {
             "verificationMaterial": material,
             "messageSignature": signed,
         });
-        serde_json::from_value(document).map_err(|why| broken("what stands beside it", &why))
+        serde_json::from_value(document).map_err(|why| broken("log entry or timestamp", &why))
     }
 }
 
@@ -180,6 +180,11 @@ fn entry(text: &str) -> Result<Value, Refusal> {
     within("log entry", text)?;
     let unread = |why: &dyn std::fmt::Display| broken("log entry", why);
     let entry: Entry = serde_json::from_str(text).map_err(|why| unread(&why))?;
+    let Some(promise) = entry.signed_entry_timestamp else {
+        return Err(unread(
+            &"the log's promise (`SignedEntryTimestamp`) is missing",
+        ));
+    };
     let payload = entry.payload;
     let body = from_base64(&payload.body).ok_or_else(|| unread(&"its body is not base64"))?;
     let kind: Kind = serde_json::from_slice(&body).map_err(|why| unread(&why))?;
@@ -189,7 +194,7 @@ fn entry(text: &str) -> Result<Value, Refusal> {
         "logId": { "keyId": to_base64(&log) },
         "kindVersion": { "kind": kind.kind, "version": kind.api_version },
         "integratedTime": payload.integrated_time.to_string(),
-        "inclusionPromise": { "signedEntryTimestamp": entry.signed_entry_timestamp },
+        "inclusionPromise": { "signedEntryTimestamp": promise },
         "canonicalizedBody": payload.body,
     }))
 }

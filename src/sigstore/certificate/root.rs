@@ -31,6 +31,9 @@ const SHOWN_CHARS_MAX: usize = 300;
 pub struct TrustRoot {
     pub(super) verifier: Verifier,
     pub(super) authorities: Vec<Authority>,
+    /// Whether certificates between signers and authorities may come with signatures. A trusted root names
+    /// all that are trusted: one that it names no more is not.
+    pub(super) takes_intermediates: bool,
     name: String,
 }
 
@@ -134,7 +137,11 @@ impl TrustRoot {
             "certificateAuthorities": chains.iter().map(|chain| authority(chain)).collect::<Vec<_>>(),
             "timestampAuthorities": timestamps.iter().map(|chain| authority(chain)).collect::<Vec<_>>(),
         });
-        Self::parse(document.to_string().as_bytes())
+        let root = Self::parse(document.to_string().as_bytes())?;
+        Ok(Self {
+            takes_intermediates: true,
+            ..root
+        })
     }
 
     fn new(root: &TrustedRoot) -> Result<Self, RootError> {
@@ -151,6 +158,7 @@ impl TrustRoot {
         Ok(Self {
             verifier,
             authorities,
+            takes_intermediates: false,
             name: String::new(),
         })
     }
