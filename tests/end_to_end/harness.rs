@@ -35,6 +35,8 @@ pub(crate) enum Tool {
     Compose,
     /// Runs the scripts that make images.
     Python,
+    /// A timestamp authority.
+    Openssl,
 }
 
 impl Tool {
@@ -48,6 +50,7 @@ impl Tool {
             Self::Cosign3 => "CONSIGN_TEST_COSIGN3",
             Self::Compose => "CONSIGN_TEST_COMPOSE",
             Self::Python => "CONSIGN_TEST_PYTHON",
+            Self::Openssl => "CONSIGN_TEST_OPENSSL",
         }
     }
 
@@ -61,6 +64,7 @@ impl Tool {
             Self::Cosign3 => "cosign3",
             Self::Compose => "docker-compose",
             Self::Python => "python3",
+            Self::Openssl => "openssl",
         }
     }
 

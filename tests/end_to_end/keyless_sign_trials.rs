@@ -1,9 +1,11 @@
 //! Signing without a key: what is asked first, what is made, who accepts it, and what is never pushed.
 
 mod asking;
+mod clock;
 mod faults;
 mod many;
 mod real;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,9 +19,11 @@ use crate::registry::{Image, Pushed, TestRegistry};
 pub(crate) fn trials() -> Vec<Trial> {
     [
         asking::trials(),
+        clock::trials(),
         faults::trials(),
         many::trials(),
         real::trials(),
+        tls::trials(),
     ]
     .into_iter()
     .flatten()
