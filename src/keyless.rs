@@ -20,7 +20,7 @@ mod product;
 mod token;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -54,6 +54,9 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 const JSON: &str = "application/json";
 /// How often a signature is made anew because its certificate had ended when the log took it.
 const LATE_MAX: u32 = 3;
+/// After so many signatures in a row without an answer from the log or a clock, that is taken for the answer for
+/// a while; each of them has tried as often as a request is tried.
+const TROUBLE_ROW: u32 = 3;
 /// How long a failed request for a certificate answers for those that come after it: all jobs of a list would
 /// otherwise try for as long as the first one did.
 const FAILURE_KEPT: Duration = Duration::from_secs(10);
@@ -70,6 +73,15 @@ pub struct Session {
     source: TokenSource,
     root: Arc<TrustRoot>,
     state: Mutex<State>,
+    /// How many signatures in a row the log or a clock gave no answer for, and the last of them.
+    trouble: std::sync::Mutex<Option<Trouble>>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    row: u32,
+    error: Error,
+    at: Instant,
 }
 
 /// The certificate in use, and the last one that was refused.
@@ -109,6 +121,7 @@ impl Session {
             source,
             root,
             state: Mutex::default(),
+            trouble: std::sync::Mutex::default(),
         }
     }
 
@@ -156,6 +169,13 @@ impl Session {
     ///
     /// Nothing is left half done; the log may have an entry that nobody points to.
     pub async fn sign_payload(&self, payload: &[u8]) -> Result<BTreeMap<String, String>, Error> {
+        self.spared()?;
+        let signed = self.payload(payload).await;
+        self.heed(signed.as_ref().err());
+        signed
+    }
+
+    async fn payload(&self, payload: &[u8]) -> Result<BTreeMap<String, String>, Error> {
         let Some(rekor) = &self.places.rekor else {
             return Err(Error::Unsupported(
                 "the tag format and referrers need a log with Rekor's first API, and the signing config names \
@@ -197,6 +217,13 @@ impl Session {
     ///
     /// As [`Session::sign_payload`].
     pub async fn sign_bundle(&self, statement: &[u8]) -> Result<Vec<u8>, Error> {
+        self.spared()?;
+        let signed = self.bundle(statement).await;
+        self.heed(signed.as_ref().err());
+        signed
+    }
+
+    async fn bundle(&self, statement: &[u8]) -> Result<Vec<u8>, Error> {
         for _ in 0..LATE_MAX {
             let certified = self.certified().await?;
             let signature = sign(&certified, &pae(IN_TOTO, statement))?;
@@ -240,6 +267,29 @@ impl Session {
             stamps.push(Rfc3161Timestamp::new(token));
         }
         Ok(stamps)
+    }
+
+    /// Spares a log or a clock that does not answer, and whoever waits for it.
+    fn spared(&self) -> Result<(), Error> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*trouble {
+            Some(trouble) if trouble.row >= TROUBLE_ROW && trouble.at.elapsed() < FAILURE_KEPT => {
+                Err(trouble.error.clone())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes in how a signature ended.
+    fn heed(&self, error: Option<&Error>) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *trouble = error
+            .filter(|error| error.is_silence())
+            .map(|error| Trouble {
+                row: trouble.as_ref().map_or(0, |trouble| trouble.row) + 1,
+                error: error.clone(),
+                at: Instant::now(),
+            });
     }
 
     /// A certificate with time left: the one in use, or a new one. Whoever comes meanwhile waits for the same.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use url::Url;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::der::pem::{LineEnding, encode_string};
 
 use crate::registry::{Body, Question, Services};
 use crate::text::cleaned;
@@ -45,9 +46,11 @@ pub struct Signatory {
 #[derive(Debug)]
 pub(super) struct Certified {
     pub(super) key: KeyPair,
-    /// The own certificate first; not empty.
     pub(super) leaf: DerCertificate,
-    pub(super) above: Vec<DerCertificate>,
+    /// The same in PEM.
+    pub(super) leaf_pem: String,
+    /// Those above it, in PEM, one after the other.
+    pub(super) chain_pem: String,
     pub(super) signatory: Signatory,
     /// When it ends, by its own words.
     pub(super) ends: Timestamp,
@@ -149,7 +152,11 @@ fn request(key: &KeyPair, token: &IdentityToken) -> Result<Body, Error> {
         public_key_request: KeyRequest {
             public_key: Key {
                 algorithm: "ECDSA",
-                content: key.public_key_der().map_err(failed)?.to_pem(),
+                content: pem(
+                    "PUBLIC KEY",
+                    key.public_key_der().map_err(failed)?.as_bytes(),
+                )
+                .map_err(Error::Key)?,
             },
             proof_of_possession: key
                 .sign(token.subject().as_bytes())
@@ -208,14 +215,21 @@ fn read(body: &[u8], key: KeyPair, now: Timestamp) -> Result<Certified, String> 
         issuer,
     };
     let fresh_until = fresh_until(info.not_before, info.not_after, now)?;
+    let above = chain.map(|der| pem("CERTIFICATE", der.as_bytes()));
     Ok(Certified {
         key,
+        leaf_pem: pem("CERTIFICATE", leaf.as_bytes())?,
         leaf,
-        above: chain.collect(),
+        chain_pem: above.collect::<Result<String, String>>()?,
         signatory,
         ends: info.not_after,
         fresh_until,
     })
+}
+
+/// PEM as cosign writes it: lines of 64 characters, each with a line feed alone.
+fn pem(label: &str, der: &[u8]) -> Result<String, String> {
+    encode_string(label, LineEnding::LF, der).map_err(|error| error.to_string())
 }
 
 fn has_sct(leaf: &DerCertificate) -> Result<bool, String> {

@@ -31,6 +31,16 @@ fn a_certificate_is_of_now() {
     assert!(left(60, 660, 0).is_ok());
 }
 
+#[test]
+fn pem_has_lines_that_end_as_cosigns_do() {
+    let text = pem("CERTIFICATE", &[7; 100]).unwrap();
+    assert!(text.starts_with("-----BEGIN CERTIFICATE-----\nBwcH") && text.ends_with("-----\n"));
+    assert!(
+        !text.contains('\r') && text.lines().all(|line| line.len() <= 64),
+        "{text}"
+    );
+}
+
 fn answered(body: &str) -> String {
     let key = KeyPair::generate_ecdsa_p256().unwrap();
     read(body.as_bytes(), key, Timestamp::now()).unwrap_err()

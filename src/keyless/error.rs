@@ -114,6 +114,20 @@ impl Error {
         }
     }
 
+    /// Whether a log or a clock gave no answer, or none but that it cannot now.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Asked { service, error } => *service != Service::Fulcio && error.is_passing(),
+            Self::Token(_)
+            | Self::Ended { .. }
+            | Self::Answer { .. }
+            | Self::Unproven(_)
+            | Self::Late { .. }
+            | Self::Unsupported(_)
+            | Self::Key(_) => false,
+        }
+    }
+
     /// Whether the same token would meet the same again, whenever it is tried.
     pub fn is_of_token(&self) -> bool {
         match self {

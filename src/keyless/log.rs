@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use sigstore_crypto::sha256;
 use sigstore_rekor::LogEntry;
-use sigstore_types::{DsseEnvelope, KindVersion, SignatureBytes, TransparencyLogEntry};
+use sigstore_types::{
+    DerCertificate, DsseEnvelope, KindVersion, SignatureBytes, TransparencyLogEntry,
+};
 use url::Url;
 
 use crate::registry::{Body, Question, Reply, Services};
@@ -44,8 +46,8 @@ impl Logged<'_> {
     }
 
     /// The request of the first API (`rekor/pkg/types`, the schemas of `hashedrekord` and `dsse` 0.0.1).
-    fn request(self, certified: &Certified) -> Result<Value, serde_json::Error> {
-        let certificate = to_base64(certified.leaf.to_pem().as_bytes());
+    fn request(self, pem: &str) -> Result<Value, serde_json::Error> {
+        let certificate = to_base64(pem.as_bytes());
         let spec = match self {
             Self::Bytes(bytes, signature) => json!({
                 "data": { "hash": { "algorithm": "sha256", "value": sha256(bytes).to_hex() } },
@@ -66,7 +68,7 @@ impl Logged<'_> {
     }
 
     /// The request of the second API (`rekor-tiles`, `hashedrekord.proto`).
-    fn request_of_tiles(self, certified: &Certified) -> Value {
+    fn request_of_tiles(self, leaf: &DerCertificate) -> Value {
         let (digest, signature) = match self {
             Self::Bytes(bytes, signature) => (sha256(bytes), signature),
             Self::Envelope(envelope) => (sha256(&envelope.pae()), &envelope.signature.sig),
@@ -77,7 +79,7 @@ impl Logged<'_> {
                 "content": signature.to_base64(),
                 "verifier": {
                     "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-                    "x509Certificate": { "rawBytes": certified.leaf.to_base64() },
+                    "x509Certificate": { "rawBytes": leaf.to_base64() },
                 },
             },
         }})
@@ -96,7 +98,7 @@ pub(super) async fn entry(
     certified: &Certified,
 ) -> Result<TransparencyLogEntry, Error> {
     let url = below(rekor, "/api/v1/log/entries");
-    let request = logged.request(certified);
+    let request = logged.request(&certified.leaf_pem);
     let request = request.map_err(|error| unusable(&url, &error.to_string()))?;
     let reply = post(services, &url, &request).await?;
     let body = if reply.status.is_success() {
@@ -132,7 +134,7 @@ pub(super) async fn entry_of_tiles(
     certified: &Certified,
 ) -> Result<TransparencyLogEntry, Error> {
     let url = below(tiles, "/api/v2/log/entries");
-    let reply = post(services, &url, &logged.request_of_tiles(certified)).await?;
+    let reply = post(services, &url, &logged.request_of_tiles(&certified.leaf)).await?;
     if !reply.status.is_success() {
         return Err(unusable(
             &url,
@@ -207,7 +209,37 @@ fn unusable(url: &Url, why: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use sigstore_rekor::{DsseEntry, HashedRekord, HashedRekordV2, RekorV2KeyDetails};
+    use sigstore_types::{DsseSignature, KeyId, PayloadBytes};
+
     use super::*;
+
+    #[test]
+    fn requests_are_those_of_the_sigstore_project() {
+        let made = rcgen::generate_simple_self_signed(["x.example".to_owned()]).unwrap();
+        let leaf = DerCertificate::from_bytes(made.cert.der());
+        let signature = SignatureBytes::from_bytes(b"signature");
+        let bytes = Logged::Bytes(b"payload", &signature);
+        let digest = sha256(b"payload");
+        // Its lines end as they do elsewhere.
+        let pem = leaf.to_pem();
+        let theirs = serde_json::to_value(HashedRekord::new(&digest, &signature, &leaf)).unwrap();
+        assert_eq!(bytes.request(&pem).unwrap(), theirs);
+        let tiles = |digest, signature| {
+            let details = RekorV2KeyDetails::PkixEcdsaP256Sha256;
+            let request = HashedRekordV2::new_with_certificate(digest, signature, &leaf, details);
+            serde_json::to_value(request).unwrap()
+        };
+        assert_eq!(bytes.request_of_tiles(&leaf), tiles(&digest, &signature));
+        let payload = PayloadBytes::from_bytes(b"{}");
+        let signed = DsseSignature::new(signature.clone(), KeyId::default());
+        let envelope = DsseEnvelope::new("application/vnd.in-toto+json", payload, signed);
+        let logged = Logged::Envelope(&envelope);
+        let theirs = serde_json::to_value(DsseEntry::new(&envelope, &leaf).unwrap()).unwrap();
+        assert_eq!(logged.request(&pem).unwrap(), theirs);
+        let digest = sha256(&envelope.pae());
+        assert_eq!(logged.request_of_tiles(&leaf), tiles(&digest, &signature));
+    }
 
     #[test]
     fn an_answer_has_one_entry() {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sigstore_types::bundle::{CertificateContent, TimestampVerificationData};
 use sigstore_types::{
-    Bundle, CanonicalizedBody, DerCertificate, DsseEnvelope, LogIndex, MediaType, Rfc3161Timestamp,
-    Sha256Hash, SignatureBytes, SignatureContent, SignedTimestamp, TimestampToken,
-    TransparencyLogEntry, VerificationMaterial, VerificationMaterialContent,
+    Bundle, CanonicalizedBody, DsseEnvelope, LogIndex, MediaType, Rfc3161Timestamp, Sha256Hash,
+    SignatureBytes, SignatureContent, SignedTimestamp, TimestampToken, TransparencyLogEntry,
+    VerificationMaterial, VerificationMaterialContent,
 };
 
 use crate::sigstore::{
@@ -73,14 +73,16 @@ pub(super) fn annotations(
         Error::Unproven("the log gave no promise (SET), or no time, with its entry".to_owned())
     })?;
     let log = serde_json::to_string(&log).map_err(unwritten)?;
-    let chain: String = certified.above.iter().map(DerCertificate::to_pem).collect();
     let mut annotations = BTreeMap::from([
         (SIGNATURE_ANNOTATION.to_owned(), signature.to_base64()),
-        (CERTIFICATE_ANNOTATION.to_owned(), certified.leaf.to_pem()),
+        (
+            CERTIFICATE_ANNOTATION.to_owned(),
+            certified.leaf_pem.clone(),
+        ),
         (ENTRY_ANNOTATION.to_owned(), log),
     ]);
-    if !chain.is_empty() {
-        annotations.insert(CHAIN_ANNOTATION.to_owned(), chain);
+    if !certified.chain_pem.is_empty() {
+        annotations.insert(CHAIN_ANNOTATION.to_owned(), certified.chain_pem.clone());
     }
     if let Some(stamp) = stamp {
         let token = &stamp.signed_timestamp;

@@ -18,6 +18,7 @@ pub(super) fn trials() -> Vec<Trial> {
             answers,
         ),
         trial("keyless_sign::services_in_trouble_are_asked_again", again),
+        trial("keyless_sign::a_log_that_is_down_is_spared", spared),
         trial(
             "keyless_sign::a_token_that_is_refused_is_not_repeated",
             refused,
@@ -194,4 +195,30 @@ async fn refused() {
     assert_eq!(stage.server.certificates(), 1, "it was refused once");
     stage.nothing_was_pushed();
     assert_eq!(stage.place.lines("sign-failed.txt").len(), 30);
+}
+
+async fn spared() {
+    let stage = Stage::set().await;
+    stage
+        .server
+        .registry()
+        .rule(when("POST", REKOR).respond(503));
+    let mut list = String::new();
+    for number in 0..30 {
+        let (_, image) = stage.image(&format!("app{number}")).await;
+        list.push_str(&image);
+        list.push('\n');
+    }
+    stage.place.write("list.txt", list);
+    stage.registry.clear_log();
+    let began = Instant::now();
+    let ended = stage.sign("-f list.txt -j 1").await.failed();
+    ended.saying(&["Rekor", "503 Service Unavailable"]);
+    // Each image tries five times; and after a while one more is tried.
+    let entries = stage.server.entries();
+    assert!((15..=25).contains(&entries), "{entries}");
+    assert!(began.elapsed().as_secs() < 60);
+    stage.nothing_was_pushed();
+    stage.server.registry().clear_rules();
+    stage.sign("-f sign-failed.txt").await.with(0);
 }
