@@ -190,7 +190,7 @@ impl Session {
             // One is what an annotation has room for.
             let clocks = self.places.authorities_of_payloads.iter().take(1);
             let stamps = self.stamps(clocks, &signature).await?;
-            if is_late(&certified, &entry) {
+            if is_late(&certified, &entry, &stamps) {
                 self.forget(&certified).await;
                 continue;
             }
@@ -242,7 +242,7 @@ impl Session {
             };
             let clocks = self.places.authorities.iter();
             let stamps = self.stamps(clocks, &signature).await?;
-            if is_late(&certified, &entry) {
+            if is_late(&certified, &entry, &stamps) {
                 self.forget(&certified).await;
                 continue;
             }
@@ -390,9 +390,15 @@ fn sign(certified: &Certified, message: &[u8]) -> Result<SignatureBytes, Error> 
     signed.map_err(|error| Error::Key(error.to_string()))
 }
 
-/// Whether the certificate had ended when the log took the signature; by this machine's clock where the log
-/// gives no time.
-fn is_late(certified: &Certified, entry: &TransparencyLogEntry) -> bool {
-    let time = entry.integrated_time.unwrap_or_else(Timestamp::now);
-    time > certified.ends
+/// Whether the certificate had ended when the log took the signature, or when a clock stamped it: that is now, by
+/// this machine's own, as it is where the log gives no time.
+fn is_late(
+    certified: &Certified,
+    entry: &TransparencyLogEntry,
+    stamps: &[Rfc3161Timestamp],
+) -> bool {
+    let logged = entry.integrated_time;
+    let is_stamped = !stamps.is_empty() || logged.is_none();
+    let last = is_stamped.then(Timestamp::now).max(logged);
+    last.is_some_and(|last| last > certified.ends)
 }
