@@ -710,7 +710,7 @@ async fn later() {
         let validate = format!("validate -f list.txt --key none.pub {flag}");
         let name = flag.split('=').next().expect("a name");
         let ended = stage.place.run(&validate).await;
-        ended.with(2).saying(&[name, "not there yet"]);
+        ended.with(2).saying(&[name, "not there"]);
     }
     for flag in ["--tlog-upload"] {
         let sign = format!("sign -f list.txt --key none.key {flag}");
