@@ -140,10 +140,7 @@ impl Lists {
         self.entries.extend(parsed.entries);
         for error in parsed.bad {
             // Another line may name the same image, and would go on without what this one asks for.
-            self.is_strict |= matches!(
-                error.reason,
-                list::Reason::Setting(_) | list::Reason::NotAString
-            );
+            self.is_strict |= error.may_ask;
             self.bad.push((Skipped::unread(&error), error.hint()));
         }
     }

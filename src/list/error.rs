@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use super::words::words;
 use super::{Fault, LINE_BYTES_MAX, LINES_MAX, LIST_BYTES_MAX};
 use crate::oci;
 use crate::oci::Tag;
@@ -25,6 +26,9 @@ pub struct Error {
     pub text: String,
     /// What is wrong.
     pub reason: Reason,
+    /// Whether a word behind the first has a `=`, as settings have and names have not: the line may ask for
+    /// something, whatever is wrong with it.
+    pub may_ask: bool,
 }
 
 /// What is wrong with a line, or with a whole file.
@@ -102,6 +106,10 @@ impl Error {
             column,
             text: text::cleaned(text, TEXT_CHARS_MAX),
             reason,
+            may_ask: words(text)
+                .iter()
+                .skip(1)
+                .any(|word| word.text.contains('=')),
         }
     }
 

@@ -463,6 +463,34 @@ async fn nothing_skipped() {
     let flags = "mirror -f list.txt -d m.example --skip-bad-lines";
     let ended = place.run(flags).await.with(2);
     ended.saying(&["list.txt:2:20: ", "`cosing` is not known"]);
+    for (wrong, why) in [
+        (
+            "verfy=cosign cosign-public-key=k.pub",
+            ":13: there is no setting",
+        ),
+        (
+            "verify=cosign cosign-public-key=k.pub x",
+            ":51: behind settings",
+        ),
+        (
+            "verify=cosign cosign-public-key=k\u{1}.pub",
+            ":46: a control character",
+        ),
+        ("verify = cosign", ":13: two columns"),
+        (
+            "m.example/a verify=cosign cosign-public-key=k.pub",
+            ":13: two columns",
+        ),
+    ] {
+        place.write("list.txt", format!("r.example/a {wrong}\nr.example/a\n"));
+        let ended = place.run(flags).await.with(2);
+        let ended = ended.saying(&[&format!("list.txt:1{why}")]);
+        assert!(
+            !ended.stderr.contains("goes on without"),
+            "{}",
+            ended.stderr
+        );
+    }
     assert!(!place.has("mirror-failed.txt"));
 }
 
