@@ -9,6 +9,7 @@ use std::fmt;
 
 use crate::oci;
 use crate::oci::{Platform, PlatformSelection};
+use crate::text;
 
 /// The longest value of a setting, in bytes: no list line has room for more.
 pub const VALUE_BYTES_MAX: usize = 4000;
@@ -352,7 +353,7 @@ fn check(key: Key, value: &str) -> Result<(), FaultReason> {
         (key, _) if key.is_path() => {
             scheme(value).map_or(Ok(()), |scheme| Err(FaultReason::Scheme(scheme.to_owned())))
         }
-        (key, _) if key.is_regexp() => match regex::Regex::new(value) {
+        (key, _) if key.is_regexp() => match text::regexp(value) {
             Ok(_) => Ok(()),
             Err(error) => Err(FaultReason::Regexp(one_line(&error))),
         },

@@ -129,6 +129,22 @@ fn what_would_be_ignored_is_an_error_with_its_place() {
     }
 }
 
+#[test]
+fn expressions_are_bounded_and_read_as_the_verifier_reads_them() {
+    for (expression, why) in [
+        // 4,000 services with such ones took 10 GB.
+        ("(a{90}){300}", "exceeds size limit"),
+        ("\\p{Greek}", "no regular expression"),
+    ] {
+        let line = format!(
+            "a verify=cosign cosign-certificate-identity=x cosign-certificate-oidc-issuer-regexp={expression}"
+        );
+        let said = said(&line);
+        assert!(said.starts_with("l:1:"), "{said}");
+        assert!(said.contains(why), "{expression}: {said}");
+    }
+}
+
 fn words() -> impl Strategy<Value = Words> {
     let regexp = prop::sample::select(vec!["^a b$", ".*", "\"x\"", "é|\u{3000}"]);
     prop_oneof![

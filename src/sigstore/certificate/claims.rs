@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use regex::bytes::{Regex, RegexBuilder};
 use x509_cert::Certificate;
 use x509_cert::der::asn1::{ObjectIdentifier, Utf8StringRef};
 use x509_cert::der::{Decode as _, Encode as _};
@@ -13,6 +12,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 
 use super::super::Refusal;
 use super::super::key::PublicKey;
+use crate::text;
 use crate::text::cleaned;
 
 /// The arc below which Fulcio writes what it was told of a build (its `oid-info.md`).
@@ -28,8 +28,6 @@ const CLAIM_BYTES_MAX: usize = 4096;
 const SHOWN_CHARS_MAX: usize = 400;
 /// How many claims are kept. Fulcio knows 24.
 const CLAIMS_MAX: usize = 48;
-/// How large a compiled regular expression may become, in bytes.
-const REGEXP_BYTES_MAX: usize = 1024 * 1024;
 
 /// Who made a signature, as a certificate says that passed everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +155,7 @@ fn text_of(value: &[u8]) -> String {
 }
 
 /// What an identity or an issuer must be.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Words {
     /// Exactly this.
     Exact(String),
@@ -165,12 +163,10 @@ pub enum Words {
     Regexp(Regexp),
 }
 
-/// A compiled regular expression, with its text.
-#[derive(Debug, Clone)]
-pub struct Regexp {
-    regex: Regex,
-    text: String,
-}
+/// A regular expression that can be compiled. It is kept as it is written: compiled, those of a long list would fill
+/// the memory, and compiling one takes less time than the signature it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Regexp(String);
 
 /// Why words are none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -195,51 +191,34 @@ impl Words {
     ///
     /// # Errors
     ///
-    /// When it is empty or no regular expression, or would take more than 1 MiB.
+    /// When it is empty or no regular expression, or would take more than 256 KiB.
     pub fn regexp(pattern: &str) -> Result<Self, WordsError> {
         if pattern.is_empty() {
             return Err(WordsError("it is empty, and would fit anything".to_owned()));
         }
-        let regex = RegexBuilder::new(pattern)
-            .unicode(false)
-            .size_limit(REGEXP_BYTES_MAX)
-            .build()
-            .map_err(|why| WordsError(why.to_string()))?;
-        Ok(Self::Regexp(Regexp {
-            regex,
-            text: pattern.to_owned(),
-        }))
+        text::regexp(pattern).map_err(|why| WordsError(why.to_string()))?;
+        Ok(Self::Regexp(Regexp(pattern.to_owned())))
     }
 
-    /// Whether `text` is what is meant. An empty text never is: it is a name that is not there.
-    pub fn fit(&self, text: &str) -> bool {
-        if text.is_empty() {
+    /// Whether `name` is what is meant. An empty one never is: it is a name that is not there.
+    pub fn fit(&self, name: &str) -> bool {
+        if name.is_empty() {
             return false;
         }
         match self {
-            Self::Exact(wanted) => wanted == text,
-            Self::Regexp(pattern) => pattern.regex.is_match(text.as_bytes()),
+            Self::Exact(wanted) => wanted == name,
+            Self::Regexp(Regexp(pattern)) => {
+                text::regexp(pattern).is_ok_and(|regexp| regexp.is_match(name.as_bytes()))
+            }
         }
     }
 }
-
-impl PartialEq for Words {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(one), Self::Exact(two)) => one == two,
-            (Self::Regexp(one), Self::Regexp(two)) => one.text == two.text,
-            (Self::Exact(_), Self::Regexp(_)) | (Self::Regexp(_), Self::Exact(_)) => false,
-        }
-    }
-}
-
-impl Eq for Words {}
 
 impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(text) => write!(f, "`{text}`"),
-            Self::Regexp(pattern) => write!(f, "`{}` (a regular expression)", pattern.text),
+            Self::Regexp(Regexp(pattern)) => write!(f, "`{pattern}` (a regular expression)"),
         }
     }
 }

@@ -21,9 +21,20 @@ fn regular_expressions_fit_anywhere_as_cosigns_do() {
         let words = Words::regexp(pattern).unwrap();
         assert_eq!(words.fit(text), fits, "{pattern} on {text}");
     }
-    for wrong in ["", "(", "a{99999}{99999}", "(?=ahead)", "\\p{Greek"] {
+    for wrong in [
+        "",
+        "(",
+        "a{99999}{99999}",
+        "(a{90}){300}",
+        "(?=ahead)",
+        "\\p{Greek",
+    ] {
         assert!(Words::regexp(wrong).is_err(), "{wrong}");
     }
+    // Whatever fits into a line of a list, written out, is not too much.
+    let longest = ["https://ci.example/apps/web"; 142].join("|");
+    let longest = Words::regexp(&longest).unwrap();
+    assert!(longest.fit("https://ci.example/apps/web"));
 }
 
 #[test]
