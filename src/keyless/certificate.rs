@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use sigstore_crypto::{KeyPair, parse_certificate_info};
 use sigstore_types::DerCertificate;
@@ -126,7 +126,7 @@ pub(super) async fn certified(
         url: &url,
         accept: JSON,
         body: Some(request(&key, token)?),
-        secrets: std::slice::from_ref(token.secret()),
+        secrets: token.secrets(),
         answer_bytes_max: ANSWER_BYTES_MAX,
         takes_conflict: false,
     };
@@ -136,11 +136,14 @@ pub(super) async fn certified(
         service: Service::Fulcio,
         url: url.to_string(),
         // Whatever the authority wrote may have the token in it.
-        why: cleaned(
-            &why.replace(token.secret().expose_secret(), "***"),
-            SHOWN_CHARS_MAX,
-        ),
+        why: cleaned(&without(token, why), SHOWN_CHARS_MAX),
     })
+}
+
+/// `text` without what is secret of `token`.
+fn without(token: &IdentityToken, text: String) -> String {
+    let secrets = token.secrets().iter().map(ExposeSecret::expose_secret);
+    secrets.fold(text, |text, secret| text.replace(secret, "***"))
 }
 
 fn request(key: &KeyPair, token: &IdentityToken) -> Result<Body, Error> {

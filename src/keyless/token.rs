@@ -19,6 +19,8 @@ use crate::text::cleaned;
 /// The longest token that is read, in bytes. Those of GitLab and GitHub have some 2 KiB, and servers take
 /// 8 KiB for all headers together.
 pub const TOKEN_BYTES_MAX: usize = 32 * 1024;
+/// The shortest part of a token that is looked for in answers, in bytes: signatures have 64 and more.
+const PART_BYTES_MIN: usize = 16;
 /// How much of a name in a token is shown, in characters.
 const NAME_CHARS_MAX: usize = 300;
 /// The longest name that is taken from a token, in bytes.
@@ -59,6 +61,8 @@ pub enum TokenError {
 #[derive(Clone)]
 pub struct IdentityToken {
     text: SecretString,
+    /// The same, and those of its parts that are long enough to be known again.
+    secrets: Arc<[SecretString]>,
     issuer: String,
     subject: String,
     /// Whether that is an address.
@@ -128,8 +132,15 @@ impl IdentityToken {
             None => (named(claims.sub).ok_or(TokenError::Nobody("sub"))?, false),
         };
         let expires = claims.exp.as_ref().and_then(seconds);
+        // The first part is the same for all tokens of an issuer, and no secret.
+        let parts = token
+            .split('.')
+            .skip(1)
+            .filter(|part| part.len() >= PART_BYTES_MIN);
+        let secrets = std::iter::once(token).chain(parts);
         Ok(Self {
             text: token.to_owned().into(),
+            secrets: secrets.map(|text| text.to_owned().into()).collect(),
             issuer,
             subject,
             is_address,
@@ -140,6 +151,12 @@ impl IdentityToken {
     /// The token itself, for nobody but the certificate authority.
     pub(super) const fn secret(&self) -> &SecretString {
         &self.text
+    }
+
+    /// What is not to be repeated of it, should somebody send it back: all of it first, then its parts, for who cuts
+    /// it or decodes it sends no whole token.
+    pub(super) fn secrets(&self) -> &[SecretString] {
+        &self.secrets
     }
 
     /// Whom it is of, as it is: what a proof of possession is made over.
@@ -332,6 +349,14 @@ mod tests {
         ] {
             assert_eq!(parsed(claims).unwrap_err(), TokenError::Nobody(missing));
         }
+        let whole = format!("e30.{claims}.{}", "b".repeat(64));
+        let whole = IdentityToken::parse(&whole.into()).unwrap();
+        let secrets: Vec<usize> = whole
+            .secrets()
+            .iter()
+            .map(|one| one.expose_secret().len())
+            .collect();
+        assert_eq!(secrets, [4 + claims.len() + 65, claims.len(), 64]);
         let shown = format!("{:?}", parsed(r#"{"iss":"i","sub":"s"}"#).unwrap());
         assert!(!shown.contains("c2lnbmF0dXJl"), "{shown}");
     }

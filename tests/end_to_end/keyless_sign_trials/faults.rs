@@ -168,6 +168,19 @@ async fn refused() {
     assert_eq!(stage.server.certificates(), 1, "it was refused once");
     stage.nothing_was_pushed();
     assert_eq!(stage.place.lines("sign-failed.txt").len(), 30);
+    // Nor is what is left of it where somebody cuts it off, or takes it apart.
+    let parts: Vec<&str> = token.split('.').collect();
+    let cut = token.strip_suffix(|_| true).unwrap();
+    for echo in [cut, parts[1]] {
+        let (_, image) = stage.image("app").await;
+        let echo = json!({ "message": format!("{echo} is no good") }).to_string();
+        let services = stage.server.registry();
+        services.clear_rules();
+        services.rule(when("POST", FULCIO).respond(401).body(echo));
+        let ended = stage.sign_as(&token, &image).await.with(1);
+        let ended = ended.saying(&["401 Unauthorized: ", "***", "is no good"]);
+        ended.hiding(&[parts[1]]);
+    }
 }
 
 async fn spared() {
