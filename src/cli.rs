@@ -37,6 +37,9 @@ use args::{BelowAuth, BelowSign, Cli, Command};
 use error::Error;
 use log::log;
 
+/// Variables that are for this program alone: neither helpers nor files that others wrote get at them.
+const SECRETS: [&str; 2] = ["COSIGN_PASSWORD", "SIGSTORE_ID_TOKEN"];
+
 /// What the process is told from outside: read once, handed down.
 #[derive(Debug)]
 struct Environment {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compose::{Files, Keys, Options};
 
+use super::SECRETS;
 use super::args::Reading;
 
 /// The files of this machine.
@@ -38,7 +39,7 @@ impl Files for Disk {
 }
 
 /// What is said beside a compose file: by flags, and by the environment. What is not UTF-8 there is in
-/// no file either.
+/// no file either. Whoever writes the file could send what is secret to a registry of theirs, in a tag.
 pub(super) fn options(reading: &Reading, keys: Keys) -> Options {
     Options {
         profiles: reading.profiles.clone(),
@@ -46,6 +47,7 @@ pub(super) fn options(reading: &Reading, keys: Keys) -> Options {
         env_files: reading.env_files.clone(),
         environment: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| !SECRETS.contains(&name.as_str()))
             .collect(),
         keys,
     }

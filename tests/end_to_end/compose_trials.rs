@@ -34,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("compose::the_keys_of_nerdctl_become_settings", nerdctl),
         trial("compose::nothing_wrong_is_skipped", nothing_skipped),
         trial("compose::standard_input_and_formats", formats),
+        trial("compose::secrets_are_not_filled_in", secrets),
     ]
 }
 
@@ -512,4 +513,24 @@ async fn formats() {
     ended.saying(&["-:1:", "columns"]);
     let ended = read("--list-format compose", "a.io/b:1\n").await.with(2);
     ended.saying(&["must be a mapping"]);
+}
+
+/// The registry of an image is who writes the file, and may be told more by its tag than anybody meant.
+async fn secrets() {
+    let place = Workplace::new();
+    let more = [
+        ("COSIGN_PASSWORD", "hunter2".into()),
+        ("SIGSTORE_ID_TOKEN", "hunter3".into()),
+        ("TAG", "1".into()),
+    ];
+    place.write(
+        "compose.yaml",
+        "services:\n  a: {image: 'r.example/a:${COSIGN_PASSWORD:-none}-${SIGSTORE_ID_TOKEN:-none}-${TAG:-none}'}\n",
+    );
+    let ended = place
+        .run_with("plan -f compose.yaml -d m.example", &more)
+        .await;
+    let ended = ended.with(0).hiding(&["hunter2", "hunter3"]);
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(said.contains("r.example/a:none-none-1 "), "{said}");
 }

@@ -20,6 +20,8 @@ use tokio::process::Command;
 use crate::registry::Credential;
 use crate::text::cleaned;
 
+use super::super::SECRETS;
+
 /// The longest answer, in bytes. Tokens of cloud registries have some 4 KiB.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// How long a helper may take: somebody may have to unlock a keyring.
@@ -183,13 +185,16 @@ impl Helper {
     ) -> Result<(ExitStatus, Zeroizing<Vec<u8>>), HelperError> {
         let fail = |error| HelperError::Run(self.name.clone(), error);
         let gone = || fail(io::ErrorKind::BrokenPipe.into());
-        let mut child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        for secret in SECRETS {
+            // They are for what images are signed with, and none of its business.
+            command.env_remove(secret);
+        }
+        let mut child = command
             .arg(action)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            // It is for the key that images are signed with, and none of its business.
-            .env_remove("COSIGN_PASSWORD")
             .kill_on_drop(true)
             .spawn()
             .map_err(fail)?;

@@ -73,6 +73,7 @@ async fn not_told() {
     let more = [
         ("PATH", path(&place)),
         ("COSIGN_PASSWORD", "pass-phrase".into()),
+        ("SIGSTORE_ID_TOKEN", "id-token".into()),
         ("AWS_PROFILE", "some-profile".into()),
     ];
     let run = format!("list-tags {}/team/app", registry.host());
@@ -81,4 +82,5 @@ async fn not_told() {
     // What helpers of clouds need is there.
     assert!(told.contains("some-profile"), "{told}");
     assert!(!told.contains("pass-phrase"), "{told}");
+    assert!(!told.contains("id-token"), "{told}");
 }
