@@ -9,8 +9,9 @@ use crate::oci::{Digest, Repository, Tag};
 /// The longest template, in bytes; names are shorter, annotations need not be longer.
 const TEMPLATE_BYTES_MAX: usize = 4096;
 
-/// A text with placeholders, checked when it is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A text with placeholders, checked when it is read. The default is the empty text, which is read from nothing,
+/// since a name is never empty, and the value of an annotation may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Template {
     parts: Vec<Part>,
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod access;
+mod annotations;
 mod cosign;
 mod keyless;
 mod lists;
@@ -17,6 +18,7 @@ mod signatures;
 mod trusting;
 
 pub(super) use access::{Access, OneSide, TwoSides};
+pub(super) use annotations::Annotations;
 pub(super) use cosign::Instead;
 pub(super) use keyless::KeylessArgs;
 pub(super) use lists::{ListFormat, Reading};
@@ -24,7 +26,6 @@ pub(super) use login::{BelowAuth, ExplainArgs, LoginArgs, LogoutArgs};
 pub(super) use selecting::Selecting;
 pub(super) use signatures::{
     BelowSign, IdentityArgs, InPlace, SignArgs, SignCommand, Signatures, Signing, ValidateArgs,
-    annotations,
 };
 pub(super) use trusting::{TrustArgs, Who};
 
@@ -261,7 +262,12 @@ pub(super) struct Bounds {
     pub(super) jobs: NonZeroUsize,
     /// How long one image may take, its waiting for blobs of other images not counted; no limit
     /// without it
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(
+        long,
+        short_alias = 't',
+        value_name = "DURATION",
+        value_parser = duration
+    )]
     pub(super) timeout: Option<Duration>,
 }
 

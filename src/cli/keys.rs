@@ -16,7 +16,7 @@ use crate::sigstore::{KEY_FILE_BYTES_MAX, KeyError, KeyFile, PrivateKey, PublicK
 use crate::template::{Template, Values};
 use crate::verify::Subjects;
 
-use super::args::{Access, IdentityArgs, Signing};
+use super::args::{Access, Annotations, IdentityArgs, Signing};
 use super::error::Error;
 use super::keyless::Usual;
 use super::passphrase::{Prompt, passphrase};
@@ -178,14 +178,19 @@ pub(super) fn check_private(path: &Path) -> Result<(), Error> {
 ///
 /// When one is none, or stands there twice with different values.
 pub(super) fn annotations<'a>(
-    long: &[(String, Template)],
+    long: &[Annotations],
     short: impl IntoIterator<Item = &'a str>,
 ) -> Result<BTreeMap<String, Template>, Error> {
     let mut all: BTreeMap<String, Template> = BTreeMap::new();
-    let mut given = long.to_vec();
+    let mut given: Vec<(String, Template)> = Vec::new();
+    for Annotations(pairs) in long {
+        given.extend(pairs.iter().cloned());
+    }
     for text in short {
-        let more = super::args::annotations(text);
-        given.extend(more.map_err(|why| Error::refused(&format!("`-a {text}`: {why}")))?);
+        let more: Result<Annotations, String> = text.parse();
+        let Annotations(pairs) =
+            more.map_err(|why| Error::refused(&format!("`-a {text}`: {why}")))?;
+        given.extend(pairs);
     }
     for (name, value) in given {
         if let Some(other) = all.get(&name)

@@ -1,9 +1,10 @@
 //! `sign` and `validate`, and what `mirror` and `copy` can be told of signatures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::annotations::Annotations;
 use super::cosign::{CosignSign, CosignVerify, Instead};
 use super::trusting::{TrustArgs, VerifyWho, Who};
 use super::{Access, Bounds, KeylessArgs, OneSide, Reading, Selecting, Shown};
@@ -81,8 +82,8 @@ pub(in crate::cli) struct InPlace {
     #[command(flatten)]
     pub(in crate::cli) selecting: Selecting,
     /// Annotations that signatures have, or must have, templates; `-a KEY=VALUE` too
-    #[arg(long = "annotations", alias = "annotation", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation)]
-    pub(in crate::cli) annotations: Vec<(String, Template)>,
+    #[arg(long = "annotations", alias = "annotation", value_name = "KEY=VALUE")]
+    pub(in crate::cli) annotations: Vec<Annotations>,
     /// How registries are spoken to.
     #[command(flatten)]
     pub(in crate::cli) access: Access,
@@ -270,6 +271,18 @@ impl ValidateArgs {
         if let Some(instead) = self.cosign.refused() {
             return Err(instead);
         }
+        // cosign's `-o` is the form of its output.
+        let failed = self.images.failed.as_deref().and_then(Path::to_str);
+        if let Some(flag) = failed.and_then(|text| match text {
+            "json" => Some("-o json"),
+            "text" => Some("-o text"),
+            _ => None,
+        }) {
+            return Err((
+                flag,
+                "`-o` names the list of what did not end well; `--output cosign` prints what cosign prints",
+            ));
+        }
         if self.cosign.is_insecure() {
             self.images.access.tls_verify.get_or_insert(false);
         }
@@ -328,8 +341,8 @@ pub(in crate::cli) struct Signatures {
     #[arg(long, value_enum, value_name = "WHICH")]
     pub(in crate::cli) verify_subjects: Option<SubjectsArg>,
     /// Annotations that signatures of sources must have, templates
-    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation)]
-    pub(in crate::cli) verify_annotations: Vec<(String, Template)>,
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(in crate::cli) verify_annotations: Vec<Annotations>,
     /// Sign what was copied with this private key, before the tag is set
     #[arg(
         long,
@@ -367,8 +380,8 @@ pub(in crate::cli) struct Signatures {
     #[arg(long, value_enum, value_name = "WHICH", requires = "signs")]
     pub(in crate::cli) sign_subjects: Option<SubjectsArg>,
     /// Annotations to sign, templates; `-a KEY=VALUE` too
-    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = annotation, requires = "signs")]
-    pub(in crate::cli) sign_annotations: Vec<(String, Template)>,
+    #[arg(long, value_name = "KEY=VALUE", requires = "signs")]
+    pub(in crate::cli) sign_annotations: Vec<Annotations>,
 }
 
 impl Signatures {
@@ -437,34 +450,4 @@ pub(super) fn first(flags: &[(bool, &'static str)]) -> Option<&'static str> {
 /// An image on the command line, as a line of a list has it.
 fn image(text: &str) -> Result<String, crate::oci::Error> {
     text.parse::<Reference>().map(|_| text.to_owned())
-}
-
-/// The longest name of an annotation, in bytes.
-const NAME_BYTES_MAX: usize = 256;
-
-/// Annotations, `KEY=VALUE[,KEY=VALUE]`, parted by commas as cosign parts them; the values are templates.
-pub(in crate::cli) fn annotations(text: &str) -> Result<Vec<(String, Template)>, String> {
-    text.split(',').map(annotation).collect()
-}
-
-/// An annotation, `KEY=VALUE`; the value is a template.
-pub(in crate::cli) fn annotation(text: &str) -> Result<(String, Template), String> {
-    if !text.contains('=') {
-        return Err(format!(
-            "`{text}` is no KEY=VALUE; a comma parts annotations, as cosign's does, and no value has one"
-        ));
-    }
-    let (name, value) = text.split_once('=').unwrap_or((text, ""));
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(format!(
-            "its name is empty, longer than {NAME_BYTES_MAX} bytes, or not printable"
-        ));
-    }
-    if matches!(name, "creator" | "timestamp") {
-        return Err(format!(
-            "`{name}` is taken: readers of signatures expect the signing program's there"
-        ));
-    }
-    let value = value.parse().map_err(|why| format!("its value: {why}"))?;
-    Ok((name.to_owned(), value))
 }
