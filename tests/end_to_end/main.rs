@@ -18,6 +18,7 @@ mod certificates;
 mod closure_trials;
 mod command_line_trials;
 mod compose_trials;
+mod cosign_flag_trials;
 mod faults;
 mod generate_key_trials;
 mod harness;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         command_line_trials::trials(),
         closure_trials::trials(),
         compose_trials::trials(),
+        cosign_flag_trials::trials(),
         faults::trials(),
         generate_key_trials::trials(),
         instance::trials(),

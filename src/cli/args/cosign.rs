@@ -8,15 +8,11 @@ use secrecy::SecretString;
 
 /// What of cosign's `sign` and `verify` is about registries.
 #[derive(Debug, Clone, Default, Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "flags are bools where they are typed"
-)]
 pub(in crate::cli) struct CosignRegistry {
-    #[arg(long, hide = true)]
-    allow_http_registry: bool,
-    #[arg(long, hide = true)]
-    allow_insecure_registry: bool,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    allow_http_registry: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    allow_insecure_registry: Option<bool>,
     #[arg(long, hide = true)]
     registry_username: Option<SecretString>,
     #[arg(long, hide = true)]
@@ -29,8 +25,8 @@ pub(in crate::cli) struct CosignRegistry {
     registry_client_key: Option<PathBuf>,
     #[arg(long, hide = true)]
     registry_server_name: Option<String>,
-    #[arg(long, hide = true)]
-    k8s_keychain: bool,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    k8s_keychain: Option<bool>,
     #[arg(long, hide = true)]
     attachment_tag_prefix: Option<String>,
     #[arg(long, hide = true)]
@@ -41,10 +37,15 @@ pub(in crate::cli) struct CosignRegistry {
     certificate_chain: Option<PathBuf>,
     #[arg(long, hide = true)]
     payload: Option<PathBuf>,
-    #[arg(long, hide = true)]
-    sk: bool,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    sk: Option<bool>,
     #[arg(long, hide = true)]
     slot: Option<String>,
+    // cosign's own, of every command.
+    #[arg(long, hide = true)]
+    output_file: Option<PathBuf>,
+    #[arg(short = 'd', long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    verbose: Option<bool>,
 }
 
 /// A flag that is not taken, and what there is instead.
@@ -53,7 +54,8 @@ pub(in crate::cli) type Instead = (&'static str, &'static str);
 impl CosignRegistry {
     /// Whether any certificate of a registry is taken, and plain HTTP.
     pub(in crate::cli) const fn is_insecure(&self) -> bool {
-        self.allow_http_registry || self.allow_insecure_registry
+        matches!(self.allow_http_registry, Some(true))
+            || matches!(self.allow_insecure_registry, Some(true))
     }
 
     fn refused(&self) -> Option<Instead> {
@@ -89,7 +91,7 @@ impl CosignRegistry {
                 "a registry is checked by the name that it is asked under",
             ),
             (
-                self.k8s_keychain,
+                self.k8s_keychain == Some(true),
                 "--k8s-keychain",
                 "credential helpers are named in the file of credentials",
             ),
@@ -110,8 +112,18 @@ impl CosignRegistry {
                 "--payload",
                 "images are asked for at their registry",
             ),
-            (self.sk, "--sk", KEYS),
+            (self.sk == Some(true), "--sk", KEYS),
             (self.slot.is_some(), "--slot", KEYS),
+            (
+                self.output_file.is_some(),
+                "--output-file",
+                "messages go to stderr: `2> FILE` keeps them",
+            ),
+            (
+                self.verbose == Some(true),
+                "--verbose",
+                "`--debug` logs requests and decisions",
+            ),
         ])
     }
 }
@@ -144,6 +156,16 @@ pub(in crate::cli) struct CosignSign {
     output_certificate: Option<PathBuf>,
     #[arg(long, hide = true)]
     bundle: Option<PathBuf>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    insecure_skip_verify: Option<bool>,
+    #[arg(long, hide = true)]
+    timestamp_client_cacert: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    timestamp_client_cert: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    timestamp_client_key: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    timestamp_server_name: Option<String>,
 }
 
 impl CosignSign {
@@ -185,8 +207,42 @@ impl CosignSign {
                 FILES,
             ),
             (self.bundle.is_some(), "--bundle", FILES),
+            (
+                self.insecure_skip_verify == Some(true),
+                "--insecure-skip-verify",
+                "what services make is always verified before it is pushed, by `--trusted-root`",
+            ),
         ])
+        .or_else(|| self.refused_of_clocks())
         .or_else(|| self.registry.refused())
+    }
+}
+
+impl CosignSign {
+    fn refused_of_clocks(&self) -> Option<Instead> {
+        const PROVEN: &str = "a clock is asked without a certificate of the client's";
+        find(&[
+            (
+                self.timestamp_client_cacert.is_some(),
+                "--timestamp-client-cacert",
+                "`--ca-file` is for the authorities of services too",
+            ),
+            (
+                self.timestamp_client_cert.is_some(),
+                "--timestamp-client-cert",
+                PROVEN,
+            ),
+            (
+                self.timestamp_client_key.is_some(),
+                "--timestamp-client-key",
+                PROVEN,
+            ),
+            (
+                self.timestamp_server_name.is_some(),
+                "--timestamp-server-name",
+                "a clock is checked by the name that it is asked under",
+            ),
+        ])
     }
 }
 
@@ -214,8 +270,8 @@ pub(in crate::cli) struct CosignVerify {
     check_claims: Option<bool>,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     private_infrastructure: Option<bool>,
-    #[arg(long, hide = true)]
-    local_image: bool,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    local_image: Option<bool>,
     #[arg(long, hide = true)]
     signature: Option<PathBuf>,
     #[arg(long, hide = true)]
@@ -288,7 +344,7 @@ impl CosignVerify {
                 "`--insecure-ignore-tlog` accepts what no log vouches for, and says so",
             ),
             (
-                self.local_image,
+                self.local_image == Some(true),
                 "--local-image",
                 "`consign serve DIR` is a registry for images in a folder",
             ),

@@ -36,6 +36,15 @@ pub(in crate::cli) struct KeylessArgs {
     oidc_client_id: Option<String>,
     #[arg(long, hide = true)]
     oidc_provider: Option<String>,
+    #[arg(long, hide = true)]
+    oidc_client_secret_file: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    oidc_redirect_url: Option<String>,
+    #[arg(long, hide = true)]
+    fulcio_auth_flow: Option<String>,
+    // No provider is asked in any case; the variable, which cosign takes for one, is left unread by it.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    oidc_disable_ambient_providers: Option<bool>,
 }
 
 impl KeylessArgs {
@@ -56,6 +65,21 @@ impl KeylessArgs {
             (self.oidc_issuer.is_some(), "--oidc-issuer"),
             (self.oidc_client_id.is_some(), "--oidc-client-id"),
             (self.oidc_provider.is_some(), "--oidc-provider"),
+            (
+                self.oidc_client_secret_file.is_some(),
+                "--oidc-client-secret-file",
+            ),
+            (self.oidc_redirect_url.is_some(), "--oidc-redirect-url"),
+            (
+                self.fulcio_auth_flow
+                    .as_deref()
+                    .is_some_and(|flow| flow != "token"),
+                "--fulcio-auth-flow",
+            ),
+            (
+                self.oidc_disable_ambient_providers == Some(true) && self.identity_token.is_none(),
+                "--oidc-disable-ambient-providers",
+            ),
         ])
     }
 
