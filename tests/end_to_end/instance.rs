@@ -34,7 +34,7 @@ pub(crate) use keys::Key;
 pub(crate) use others::{By, Client, UNLOGGED};
 pub(crate) use products::{Content, FORMS, Form, Signed, put};
 pub(crate) use recipe::{Identity, Recipe};
-pub(crate) use server::{Mischief, Server, email_token, job_token};
+pub(crate) use server::{Mischief, Server, email_token, job_token, job_token_for};
 pub(crate) use trust::Files;
 
 use authority::Authority;

@@ -21,6 +21,7 @@ mod compose_trials;
 mod cosign_flag_trials;
 mod faults;
 mod generate_key_trials;
+mod gitlab_trials;
 mod harness;
 mod instance;
 mod keyless_sign_trials;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         cosign_flag_trials::trials(),
         faults::trials(),
         generate_key_trials::trials(),
+        gitlab_trials::trials(),
         instance::trials(),
         keyless_sign_trials::trials(),
         keyless_trials::trials(),

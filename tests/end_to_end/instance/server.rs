@@ -127,26 +127,36 @@ impl Server {
     }
 }
 
+/// How long tokens last, in seconds.
+const HOUR: i64 = 3600;
+
 /// A token of the usual job.
 pub(crate) fn job_token() -> String {
-    token(&json!({
+    job_token_for(HOUR)
+}
+
+/// The same for so many seconds; one that has ended for fewer than none.
+pub(crate) fn job_token_for(seconds: i64) -> String {
+    let claims = json!({
         "iss": ISSUER,
         "sub": "project_path:apps/web:ref_type:branch:ref:main",
         "ci_config_ref_uri": JOB.trim_start_matches("https://"),
-    }))
+    });
+    token(&claims, seconds)
 }
 
 /// A token of a person.
 pub(crate) fn email_token(email: &str, issuer: &str) -> String {
-    token(&json!({ "iss": issuer, "sub": "4711", "email": email, "email_verified": true }))
+    let claims = json!({ "iss": issuer, "sub": "4711", "email": email, "email_verified": true });
+    token(&claims, HOUR)
 }
 
-/// A token that says this, for an hour; nobody signed it.
-fn token(claims: &Value) -> String {
+/// A token that says this, for so many seconds; nobody signed it.
+fn token(claims: &Value, seconds: i64) -> String {
     let mut claims = claims.clone();
     claims["aud"] = json!("sigstore");
     claims["iat"] = json!(now());
-    claims["exp"] = json!(now() + 3600);
+    claims["exp"] = json!(now().saturating_add_signed(seconds));
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let head = json!({ "alg": "ES256", "typ": "JWT" });
     format!(

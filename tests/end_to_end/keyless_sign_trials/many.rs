@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use libtest_mimic::Trial;
-use serde_json::json;
 
 use super::{FORMATS, Stage};
 use crate::harness::trial;
-use crate::instance::{email_token, job_token};
+use crate::instance::{email_token, job_token, job_token_for};
 use crate::program::{outcomes, until};
 use crate::registry::when;
 
@@ -98,7 +97,7 @@ async fn rotated() {
     let stage = Stage::set().await;
     list(&stage, 6).await;
     stage.server.issue_for(2);
-    let first = token_until(3600);
+    let first = job_token_for(3600);
     stage.place.write("token", &first);
     let services = stage.server.registry();
     let entries = "/api/v1/log/entries";
@@ -110,7 +109,7 @@ async fn rotated() {
     let running = stage.place.start(&words);
     hold.hit(1).await;
     // Longer than the certificate lasts; the token in the file is another one by then.
-    let second = token_until(7200);
+    let second = job_token_for(7200);
     assert_ne!(first, second);
     stage.place.write("token", &second);
     has_ended(3).await;
@@ -141,27 +140,11 @@ async fn has_ended(seconds: u64) {
     .await;
 }
 
-/// A token of the usual job for so many seconds.
-fn token_until(seconds: i64) -> String {
-    use base64::Engine as _;
-    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .expect("it is after 1970")
-        .as_secs();
-    let usual = job_token();
-    let claims = usual.split('.').nth(1).expect("it has claims");
-    let claims = engine.decode(claims).expect("they are base64");
-    let mut claims: serde_json::Value = serde_json::from_slice(&claims).expect("they are JSON");
-    claims["exp"] = json!(i64::try_from(now).expect("it is now") + seconds);
-    format!("e30.{}.c2ln", engine.encode(claims.to_string()))
-}
-
 async fn ended() {
     let stage = Stage::set().await;
     list(&stage, 8).await;
     stage.server.issue_for(2);
-    let token = token_until(4);
+    let token = job_token_for(4);
     let pause = std::time::Duration::from_millis(1500);
     stage
         .server
