@@ -301,8 +301,9 @@ fn unknown(words: &[String]) -> Error {
     if LATER.contains(&word) {
         Error::refused(&format!("`consign {shown}` is not there yet"))
     } else {
+        let instead = args::instead_of_command(word);
         Error::refused(&format!("there is no command `{shown}`"))
-            .with_hint("`consign help` lists the commands")
+            .with_hint(instead.unwrap_or("`consign help` lists the commands"))
     }
 }
 

@@ -19,7 +19,7 @@ mod trusting;
 
 pub(super) use access::{Access, OneSide, TwoSides};
 pub(super) use annotations::Annotations;
-pub(super) use cosign::Instead;
+pub(super) use cosign::{Instead, command as instead_of_command};
 pub(super) use keyless::KeylessArgs;
 pub(super) use lists::{ListFormat, Reading};
 pub(super) use login::{BelowAuth, ExplainArgs, LoginArgs, LogoutArgs};

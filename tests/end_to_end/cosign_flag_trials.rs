@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use libtest_mimic::Trial;
 
-use crate::harness::{Tools, with_tools};
+use crate::harness::{Tools, trial, with_tools};
 use crate::instance::job_token;
 use crate::program::{Ended, Workplace};
 use crate::signatures::others::Cosign;
@@ -25,7 +25,32 @@ pub(crate) fn trials() -> Vec<Trial> {
             move |tools| known(tools, cosign, command),
         )
     })
+    .chain([trial(
+        "cosign_flags::commands_of_cosigns_are_refused_with_what_there_is",
+        commands,
+    )])
     .collect()
+}
+
+async fn commands() {
+    let place = Workplace::new();
+    for (words, said) in [
+        ("generate-key-pair", "consign generate-key --prefix cosign"),
+        (
+            "attest --predicate x reg.example/app:1",
+            "cosign does the rest",
+        ),
+        (
+            "verify-attestation reg.example/app:1",
+            "cosign does the rest",
+        ),
+        ("initialize", "--trusted-root FILE"),
+        ("tree reg.example/app:1", "consign list-tags"),
+    ] {
+        let command = words.split(' ').next().expect("a word");
+        let ended = place.run(words).await.with(2);
+        ended.saying(&[&format!("`{command}`"), "hint:", said]);
+    }
 }
 
 /// A flag of cosign's, from its help.

@@ -375,6 +375,41 @@ impl CosignVerify {
     }
 }
 
+/// What there is instead of a command of cosign's.
+pub(in crate::cli) fn command(word: &str) -> Option<&'static str> {
+    const OTHERS: &str = "images are signed and validated here; cosign does the rest of it, and what it wrote \
+        travels with `mirror` and `copy`";
+    const ROOT: &str = "nothing is fetched: `--trusted-root FILE` names what is trusted, and `--signing-config FILE` \
+        who is asked";
+    match word {
+        "generate-key-pair" => {
+            Some("`consign generate-key --prefix cosign` makes cosign.key and cosign.pub")
+        }
+        "import-key-pair" => Some("keys that cosign has imported are read as they are"),
+        "public-key" => Some("`consign generate-key` writes the public key beside the private one"),
+        "tree" | "triangulate" => Some(
+            "`consign validate … --output json` says what was found, and `consign list-tags` what tags there are",
+        ),
+        "clean" => Some(
+            "`consign mirror --remove-signatures --prune-signatures` takes signatures away at a destination",
+        ),
+        "attest"
+        | "attest-blob"
+        | "verify-attestation"
+        | "verify-blob-attestation"
+        | "sign-blob"
+        | "verify-blob"
+        | "attach"
+        | "download"
+        | "upload"
+        | "generate"
+        | "dockerfile"
+        | "manifest" => Some(OTHERS),
+        "initialize" | "trusted-root" | "signing-config" | "bundle" | "env" => Some(ROOT),
+        _ => None,
+    }
+}
+
 fn find(flags: &[(bool, &'static str, &'static str)]) -> Option<Instead> {
     flags
         .iter()
