@@ -19,6 +19,7 @@ mod closure_trials;
 mod command_line_trials;
 mod compose_trials;
 mod cosign_flag_trials;
+mod examples_trials;
 mod faults;
 mod generate_key_trials;
 mod gitlab_trials;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         closure_trials::trials(),
         compose_trials::trials(),
         cosign_flag_trials::trials(),
+        examples_trials::trials(),
         faults::trials(),
         generate_key_trials::trials(),
         gitlab_trials::trials(),
