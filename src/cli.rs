@@ -62,6 +62,8 @@ struct Environment {
     identity_token: Option<SecretString>,
     /// `COSIGN_YES`.
     cosign_yes: Option<String>,
+    /// `COSIGN_REPOSITORY`, by which cosign has signatures elsewhere; it is told that we do not.
+    cosign_repository: Option<OsString>,
     temporary: PathBuf,
     has_no_color: bool,
     is_terminal: bool,
@@ -93,6 +95,7 @@ impl Environment {
             cosign_yes: std::env::var("COSIGN_YES")
                 .ok()
                 .filter(|text| !text.is_empty()),
+            cosign_repository: nonempty("COSIGN_REPOSITORY"),
             temporary: std::env::temp_dir(),
             has_no_color: nonempty("NO_COLOR").is_some(),
             is_terminal: io::stderr().is_terminal() && !dumb,

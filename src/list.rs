@@ -56,12 +56,18 @@ pub struct Line {
     pub number: usize,
     /// The whole line as it was written, without byte order mark and line end.
     pub text: Arc<str>,
+    /// The service of a compose file that it is, fit for printing.
+    pub service: Option<Arc<str>>,
 }
 
 impl fmt::Display for Line {
-    /// Writes `file:number`.
+    /// Writes `file:number`, and the service where it is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.number)
+        write!(f, "{}:{}", self.file, self.number)?;
+        match &self.service {
+            Some(service) => write!(f, ", service `{service}`"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -192,6 +198,7 @@ pub fn parse<R: BufRead>(file: &str, mut reader: R) -> Result<Parsed, Error> {
                     file: Arc::clone(&file),
                     number,
                     text: Arc::from(text),
+                    service: None,
                 },
                 names,
                 settings,
@@ -294,6 +301,7 @@ pub fn line(file: &Arc<str>, number: usize, text: &str) -> Result<Entry, Error> 
             file: Arc::clone(file),
             number,
             text: Arc::from(text),
+            service: None,
         },
         names,
         settings,

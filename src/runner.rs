@@ -229,9 +229,9 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
             return None;
         }
         let barred = self.breaker.barred(&self.work.sources(job));
-        let refusal = self.work.untried(job);
-        if let Some(failure) = refusal.or_else(|| self.breaker.refusal(job, &barred)) {
-            self.finish(job.id, &Outcome::NotTried(failure), Duration::ZERO);
+        let refusal = || self.breaker.refusal(job, &barred).map(Outcome::NotTried);
+        if let Some(outcome) = self.work.settled(job).or_else(refusal) {
+            self.finish(job.id, &outcome, Duration::ZERO);
             return None;
         }
         self.consumer.event(&Event::Started { job: job.id });

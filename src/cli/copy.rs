@@ -35,6 +35,7 @@ pub(super) async fn copy(
             file: Arc::from("command line"),
             number: 1,
             text: Arc::from(text),
+            service: None,
         },
         names: Names::Mirror {
             source: from,

@@ -31,6 +31,8 @@ pub(super) struct Given<'a> {
     pub(super) root_flag: &'static str,
     /// `--yes`.
     pub(super) yes: Option<bool>,
+    /// Whether that is how images are signed of which the line does not say it.
+    pub(super) is_usual: bool,
 }
 
 /// How images are signed, where the line does not say it.
@@ -44,8 +46,8 @@ pub(super) enum Usual<'a> {
     Keyless,
 }
 
-/// Says how images are signed of which the line does not say it: by `key`, or without one; where lines say it
-/// (`lines`), a token in the environment alone means those lines. Reads no token and asks nobody.
+/// Says how images are signed of which the line does not say it: by `key`, or without one where `given` says so.
+/// Reads no token and asks nobody.
 ///
 /// # Errors
 ///
@@ -57,25 +59,31 @@ pub(super) fn usual<'a>(
     environment: &Environment,
 ) -> Result<Usual<'a>, Error> {
     refuse_interactive(given.args)?;
-    let has_flag = given.args.identity_token.is_some();
-    let has_token = has_flag || environment.identity_token.is_some();
+    let has_token = given.args.identity_token.is_some() || environment.identity_token.is_some();
     let line = lines.get(&Sign::Keyless);
     if let Some(line) = line.filter(|_| !has_token) {
+        let (image, _) = line.text.split_once(' ').unwrap_or((&line.text, ""));
         return Err(Error::refused(&format!(
-            "{line}: it is to be signed without a key, and there is no identity token"
+            "{line}: `{image}` is to be signed without a key, and there is no identity token"
         ))
         .with_hint("`--identity-token TOKEN|FILE` or SIGSTORE_ID_TOKEN has one"));
     }
+    let is_by_keys = line.is_none() && (key.is_some() || !(given.is_usual || lines.is_empty()));
+    if is_by_keys {
+        refuse_beside_key(given)?;
+    }
     match key {
         Some(key) => {
-            if line.is_none() {
-                refuse_beside_key(given)?;
-            }
             keys::check_private(key)?;
             Ok(Usual::Key(key))
         }
-        None if has_flag || (has_token && lines.is_empty()) => Ok(Usual::Keyless),
-        None if !lines.is_empty() => Ok(Usual::NotSigned),
+        None if given.is_usual && has_token => Ok(Usual::Keyless),
+        None if !given.is_usual && !lines.is_empty() => Ok(Usual::NotSigned),
+        None if has_token => Err(Error::refused(
+            "there is nothing to sign with: some line says `none`, so a token in the environment alone signs \
+             nothing, and no line asks for it",
+        )
+        .with_hint("`--identity-token TOKEN|FILE` or `--key FILE` signs what lines leave open")),
         None => Err(
             Error::refused("there is nothing to sign with: neither a key nor an identity token")
                 .with_hint("`--key FILE` names a private key; `consign generate-key` makes a pair")

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::list::{Line, Sign};
 use crate::oci::{Digest, PlatformSelection, Reference, Registry, Repository, Tag};
-use crate::plan::Plan;
+use crate::plan::{Job, Plan};
 use crate::policy::SignedIdentity;
 use crate::runner::{Identity, Means, Signer};
 use crate::sign::{Claim, Formats};
@@ -131,10 +131,22 @@ fn names_more(template: &Template) -> bool {
     }
 }
 
-/// Refuses an identity that names no image of a registry for some line, before anything is contacted.
-fn check_identity(identity: &Template, plan: &Plan) -> Result<(), Error> {
+/// Refuses an identity that names no image of a registry for some line, or one image for several, before
+/// anything is contacted. Lines that are not signed are not looked at.
+fn check_identity(identity: &Template, plan: &Plan, usual: Usual<'_>) -> Result<(), Error> {
     let example = Digest::sha256(b"");
-    for job in plan.distinct() {
+    let is_signed = |job: &&Job| match &job.settings.sign {
+        None | Some(Sign::None) => usual != Usual::NotSigned,
+        Some(Sign::Key(_) | Sign::Keyless) => true,
+    };
+    let signed: Vec<&Job> = plan.distinct().filter(is_signed).collect();
+    if identity.is_constant() && signed.len() > 1 {
+        return Err(Error::refused(&format!(
+            "`--sign-identity {identity}` would name one image for all lines"
+        ))
+        .with_hint("a template such as `{repository}:{tag}` names each by its own name"));
+    }
+    for job in signed {
         let image = &job.destination;
         let values = Values {
             repository: &image.repository,
@@ -270,17 +282,8 @@ pub(super) async fn signer(
     what: What<'_>,
     (plan, environment): (&Plan, &Environment),
 ) -> Result<Signer, Error> {
-    if let Some(identity) = what.identity
-        && identity.is_constant()
-        && plan.distinct().count() > 1
-    {
-        return Err(Error::refused(&format!(
-            "`--sign-identity {identity}` would name one image for all lines"
-        ))
-        .with_hint("a template such as `{repository}:{tag}` names each by its own name"));
-    }
     if let Some(identity) = what.identity {
-        check_identity(identity, plan)?;
+        check_identity(identity, plan, with.usual)?;
     }
     let mut session = None;
     let mut keyless = || -> Result<Means, Error> {

@@ -241,6 +241,7 @@ impl Copy {
             trusted_root: signatures.sign_trusted_root.as_ref(),
             root_flag: "--sign-trusted-root",
             yes: signatures.yes,
+            is_usual: signatures.sign_keyless,
         }
     }
 
@@ -256,13 +257,7 @@ impl Copy {
         if !is_asked && lines.is_empty() {
             return Ok(Usual::NotSigned);
         }
-        let usual = keyless::usual(key, self.given(), lines, environment)?;
-        Ok(match usual {
-            Usual::Key(_) => usual,
-            Usual::Keyless | Usual::NotSigned if signatures.sign_keyless => Usual::Keyless,
-            // A token is for the lines that say so.
-            Usual::Keyless | Usual::NotSigned => Usual::NotSigned,
-        })
+        keyless::usual(key, self.given(), lines, environment)
     }
 
     /// Who signs what was copied, where that is asked.

@@ -30,13 +30,18 @@ pub(super) async fn sign(
     environment: &Environment,
 ) -> Result<u8, Error> {
     let args = args.meant().map_err(refused)?;
+    let yes = args.images.yes;
+    let stay = Staying::read(args.images, Keys::Private, general)?;
+    // A token in the environment alone means the lines that ask for it, where any line says who signs.
+    let is_said = |job: &plan::Job| job.settings.sign.is_some();
+    let is_free = environment.identity_token.is_some() && !stay.plan.distinct().any(is_said);
     let given = keyless::Given {
         args: &args.keyless,
         trusted_root: args.trusted_root.as_ref(),
         root_flag: "--trusted-root",
-        yes: args.images.yes,
+        yes,
+        is_usual: args.keyless.identity_token.is_some() || is_free,
     };
-    let stay = Staying::read(args.images, Keys::Private, general)?;
     let lines = keys::lines(&stay.plan);
     let usual = keyless::usual(args.key.as_deref(), given, &lines, environment)?;
     keys::check_lines(&lines)?;
@@ -74,7 +79,10 @@ pub(super) async fn sign(
             "`--output cosign` says what a validation accepted; there is `json`",
         ));
     }
-    let run = stay.run("sign", "sign-failed.txt", output);
+    let run = Run {
+        warnings: elsewhere(environment).collect(),
+        ..stay.run("sign", "sign-failed.txt", output)
+    };
     run.check_outputs()?;
     let lines = keys::lines(&run.plan);
     let with = keys::With {
@@ -131,7 +139,11 @@ pub(super) async fn validate(
     let (access, side) = (stay.images.access.clone(), stay.images.side.clone());
     let output = stay.shown(Shown::Cosign);
     let run = Run {
-        warnings: known.warnings,
+        warnings: known
+            .warnings
+            .into_iter()
+            .chain(elsewhere(environment))
+            .collect(),
         ..stay.run("validate", failed, output)
     };
     run.check_outputs()?;
@@ -155,6 +167,13 @@ fn rejected(stay: &Staying) -> HashSet<plan::JobId> {
         .filter(|job| images.contains(&job.destination))
         .map(|job| job.id)
         .collect()
+}
+
+/// What is said of signatures that cosign would have elsewhere.
+fn elsewhere(environment: &Environment) -> impl Iterator<Item = String> + '_ {
+    let said = "COSIGN_REPOSITORY is not read: signatures stand beside their images, and are looked for there alone";
+    let named = environment.cosign_repository.iter();
+    named.map(move |_| said.to_owned())
 }
 
 fn nobody() -> Error {

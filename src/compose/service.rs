@@ -17,6 +17,8 @@ use crate::text;
 
 /// What stands before the names of settings in a service.
 const PREFIX: &str = "x-nerdctl-";
+/// How much of a service's name messages show, in characters.
+const NAME_CHARS_MAX: usize = 100;
 
 /// The setting that a key of a service is.
 pub(super) fn setting(key: &str) -> Option<Key> {
@@ -148,8 +150,11 @@ impl Service<'_> {
         };
         let file = self.read.get(at.file).map(|read| Arc::clone(&read.name));
         let file = file.unwrap_or_else(|| Arc::from("-"));
-        list::line(&file, line, &format!("{image}{settings}"))
-            .map_err(|error| vec![(at, Reason::Line(error.reason))])
+        let mut entry = list::line(&file, line, &format!("{image}{settings}"))
+            .map_err(|error| vec![(at, Reason::Line(error.reason))])?;
+        let name = text::cleaned(&self.name.text, NAME_CHARS_MAX);
+        entry.line.service = Some(Arc::from(name));
+        Ok(entry)
     }
 
     fn fault(&self, place: Place, fault: &Fault) -> Wrong {

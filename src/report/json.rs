@@ -40,6 +40,8 @@ pub(super) struct Place<'a> {
     job: usize,
     file: &'a str,
     line: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
 }
 
 impl<'a> Place<'a> {
@@ -48,6 +50,7 @@ impl<'a> Place<'a> {
             job: job.id.position(),
             file: &job.line.file,
             line: job.line.number,
+            service: job.line.service.as_deref(),
         }
     }
 

@@ -39,9 +39,9 @@ pub(super) async fn settle<W: Work>(
             let mut asked = Vec::with_capacity(jobs.len());
             for job in jobs {
                 let barred = breaker.barred(&work.sources(job));
-                let untried = work.untried(job);
-                let answer = match untried.or_else(|| breaker.refusal(job, &barred)) {
-                    Some(refusal) => Err(Outcome::NotTried(refusal)),
+                let refusal = || breaker.refusal(job, &barred).map(Outcome::NotTried);
+                let answer = match work.settled(job).or_else(refusal) {
+                    Some(outcome) => Err(outcome),
                     None => unless_panicked(work.digest(job, &barred))
                         .await
                         .map_err(Outcome::Failed),

@@ -17,7 +17,7 @@ use super::ask::{self, Trial};
 use super::gate::Gate;
 use super::projects::{self, Projects};
 use super::sign::signing;
-use super::signer::{Signer, What};
+use super::signer::{Means, Signer, What};
 use super::trust::{Judge, Trust, refusal};
 use super::validate::unasked;
 use super::work::{Barred, Done, Refused, Work};
@@ -158,6 +158,14 @@ impl Mirror {
         }
     }
 
+    /// Who signs what is copied for `job`, where somebody asks for it.
+    fn signed_by(&self, job: &Job) -> Result<Option<(&Signer, &Means)>, Failure> {
+        match &self.signer {
+            Some(signer) => Ok(signer.means(job)?.map(|means| (signer, means))),
+            None => Ok(None),
+        }
+    }
+
     /// Copies `source`, and signs it where that is asked.
     async fn copy(
         &self,
@@ -166,9 +174,11 @@ impl Mirror {
         options: &Options,
         watch: Watch<'_>,
     ) -> Outcome {
-        let signer = self.signer.as_ref();
-        let signer = signer.and_then(|signer| Some((signer, signer.means(job)?)));
-        let sign = signer.map(|(signer, means)| {
+        let signed_by = match self.signed_by(job) {
+            Ok(signed_by) => signed_by,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        let sign = signed_by.map(|(signer, means)| {
             move |ready: Ready| {
                 (watch.note)(Note::Entered(Stage::Sign));
                 async move {
@@ -238,13 +248,13 @@ impl Work for Mirror {
         self.reached(side, repositories, Trial::Again).await
     }
 
-    fn untried(&self, job: &Job) -> Option<Failure> {
+    fn settled(&self, job: &Job) -> Option<Outcome> {
         let Some(Source::Blocked(why)) = self.sources.get(&job.id) else {
             return None;
         };
         let (stage, side) = (Stage::Preflight, Some(Side::Source));
         let failure = Failure::because(stage, side, Kind::Refused, why);
-        Some(failure.with_detail(Detail::Blocked))
+        Some(Outcome::NotTried(failure.with_detail(Detail::Blocked)))
     }
 
     fn sources<'a>(&'a self, job: &'a Job) -> Vec<&'a Repository> {
@@ -280,11 +290,14 @@ impl Work for Mirror {
         {
             return (*refused).into();
         }
-        if let Some(signer) = &self.signer
-            && let Some(means) = signer.means(job)
-            && let Some(failure) = means.ended().await
-        {
-            return Outcome::NotTried(failure).into();
+        match self.signed_by(job) {
+            Ok(Some((_, means))) => {
+                if let Some(failure) = means.ended().await {
+                    return Outcome::NotTried(failure).into();
+                }
+            }
+            Ok(None) => {}
+            Err(failure) => return Outcome::NotTried(failure).into(),
         }
         let mut options = self.options.clone();
         if let Some(platforms) = &job.settings.platforms {

@@ -57,7 +57,7 @@ pub(super) async fn preflight<W: Work>(
 fn doors<'a, W: Work>(work: &'a W, plan: &'a Plan) -> BTreeMap<(Side, &'a Registry), Wanted<'a>> {
     let mut doors: BTreeMap<(Side, &Registry), Wanted<'_>> = BTreeMap::new();
     for job in plan.distinct() {
-        if work.untried(job).is_some() {
+        if work.settled(job).is_some() {
             continue;
         }
         let is_in_place = job.is_in_place();

@@ -67,6 +67,21 @@ impl Work for Sign {
         .await
     }
 
+    fn settled(&self, job: &Job) -> Option<Outcome> {
+        if self.rejected.contains(&job.id) {
+            let cause =
+                "a validation rejected it, says the failed list; `--sign-rejected` signs such";
+            // Rejected again: whoever feeds the list of this run back meets the same guard.
+            let failure = Failure::because(Stage::Sign, None, Kind::Rejected, cause);
+            return Some(Outcome::NotTried(failure));
+        }
+        match self.signer.means(job) {
+            Ok(Some(_)) => None,
+            Ok(None) => Some(Outcome::NotSigned),
+            Err(failure) => Some(Outcome::NotTried(failure)),
+        }
+    }
+
     async fn digest(&self, job: &Job, _: &Barred) -> Result<Digest, Failure> {
         ask::digest(self.attached.client(), &job.source).await
     }
@@ -78,15 +93,10 @@ impl Work for Sign {
         pace: &Pace,
         note: &(dyn Fn(Note) + Send + Sync),
     ) -> Done {
-        if self.rejected.contains(&job.id) {
-            let cause =
-                "a validation rejected it, says the failed list; `--sign-rejected` signs such";
-            // Rejected again: whoever feeds the list of this run back meets the same guard.
-            let failure = Failure::because(Stage::Sign, None, Kind::Rejected, cause);
-            return Outcome::NotTried(failure).into();
-        }
-        let Some(means) = self.signer.means(job) else {
-            return Outcome::NotSigned.into();
+        let means = match self.signer.means(job) {
+            Ok(Some(means)) => means,
+            Ok(None) => return Outcome::NotSigned.into(),
+            Err(failure) => return Outcome::NotTried(failure).into(),
         };
         if let Some(failure) = means.ended().await {
             return Outcome::NotTried(failure).into();

@@ -89,10 +89,20 @@ pub struct Signer {
 
 impl Signer {
     /// What signs the image of `job`; `None` where nobody asks that it be signed.
-    pub(super) fn means(&self, job: &Job) -> Option<&Means> {
+    ///
+    /// # Errors
+    ///
+    /// When its line says how, and that was not read: then it is not left unsigned without a word.
+    pub(super) fn means(&self, job: &Job) -> Result<Option<&Means>, Failure> {
         match &job.settings.sign {
-            None | Some(list::Sign::None) => self.means.as_ref(),
-            Some(sign @ (list::Sign::Key(_) | list::Sign::Keyless)) => self.own.get(sign),
+            None | Some(list::Sign::None) => Ok(self.means.as_ref()),
+            Some(sign @ (list::Sign::Key(_) | list::Sign::Keyless)) => {
+                let means = self.own.get(sign);
+                means.map(Some).ok_or_else(|| {
+                    let cause = format!("`{}`: what signs it was not read", job.destination);
+                    Failure::because(Stage::Plan, None, Kind::Internal, &cause)
+                })
+            }
         }
     }
 

@@ -49,6 +49,15 @@ pub(super) struct Asked {
 }
 
 impl Trust {
+    /// Whether anything is demanded of the signatures of the source of `job`.
+    pub(super) const fn asks(&self, job: &Job) -> bool {
+        self.signers.is_some()
+            || matches!(
+                job.settings.verify,
+                Some(list::Verify::Key(_) | list::Verify::Certificate(_))
+            )
+    }
+
     /// What is demanded of the signatures of the source of `job`; `None` where nothing is.
     ///
     /// # Errors

@@ -62,6 +62,10 @@ impl Work for Validate {
         refused
     }
 
+    fn settled(&self, job: &Job) -> Option<Outcome> {
+        (!self.trust.asks(job)).then_some(Outcome::NotVerified)
+    }
+
     async fn digest(&self, job: &Job, _: &Barred) -> Result<Digest, Failure> {
         ask::digest(self.attached.client(), &job.source).await
     }

@@ -47,8 +47,8 @@ pub trait Work: Send + Sync + 'static {
         self.preflight(side, repositories)
     }
 
-    /// Why `job` is not tried, whatever registries say: none is asked for its sake.
-    fn untried(&self, _job: &Job) -> Option<Failure> {
+    /// How `job` ends whatever registries say: none is asked for its sake.
+    fn settled(&self, _job: &Job) -> Option<Outcome> {
         None
     }
 

@@ -53,6 +53,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             &[],
             ended_token,
         ),
+        with_tools(
+            "gitlab::of_several_images_those_that_are_accepted_are_printed",
+            &[],
+            several,
+        ),
     ]
 }
 
@@ -387,4 +392,24 @@ async fn ended_token(tools: Tools) {
     assert_eq!(runner.server.certificates(), 0);
     assert!(runner.registry.log().await.is_empty());
     runner.rejects(&image, &[], "").await;
+}
+
+async fn several(tools: Tools) {
+    let runner = Runner::new(tools, Kind::Serve).await;
+    let first = runner.image("first", Shape::Single).await;
+    let second = runner.image("second", Shape::Single).await;
+    let elsewhere = [("COSIGN_REPOSITORY", "reg.example/signatures")];
+    let signed = runner.job(SIGN, &second, &elsewhere).await.with(0);
+    signed.saying(&["COSIGN_REPOSITORY is not read"]);
+    let both = format!("{VERIFY} {} {}", first.by_digest(), second.by_digest());
+    let ended = runner.job(&both, &second, &elsewhere).await.with(3);
+    // By its tag and by its digest, a line each.
+    let printed = ended.json_lines();
+    assert_eq!(printed.len(), 2, "{ended}");
+    for array in printed {
+        let critical = &array[0]["critical"];
+        let digest = &critical["image"]["docker-manifest-digest"];
+        assert_eq!(digest, &second.digest.to_string(), "{ended}");
+    }
+    ended.saying(&["COSIGN_REPOSITORY is not read", &first.by_digest()]);
 }

@@ -23,6 +23,7 @@ pub(super) fn environment(home: &Path) -> Environment {
         cosign_password: None,
         identity_token: None,
         cosign_yes: None,
+        cosign_repository: None,
         sigstore: crate::cli::trust::Variables::default(),
         temporary: home.into(),
         has_no_color: true,

@@ -42,7 +42,7 @@ pub(in crate::cli) struct KeylessArgs {
     oidc_redirect_url: Option<String>,
     #[arg(long, hide = true)]
     fulcio_auth_flow: Option<String>,
-    // No provider is asked in any case; the variable, which cosign takes for one, is left unread by it.
+    // No provider is asked in any case. With it cosign leaves the variable with the token unread.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     oidc_disable_ambient_providers: Option<bool>,
 }
