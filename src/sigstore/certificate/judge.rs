@@ -12,7 +12,7 @@ use super::super::payload::Payload;
 use super::super::{Refusal, maker, signature_of};
 use super::chain::{self, Usage};
 use super::claims::{Certified, Words, refused};
-use super::material::{By, Hash, Material, broken, fits};
+use super::material::{By, Hash, Material, broken, few_signatures, fits};
 use super::root::TrustRoot;
 use crate::text::cleaned;
 
@@ -103,7 +103,6 @@ impl Certificates {
             .with_certificate()
             .ok_or_else(|| refused("the bundle carries no certificate"))?;
         let (statement, digest) = claimed(bundle)?;
-        fits(text)?;
         let parsed = parsed(text)?;
         let leaf = parsed.signing_certificate();
         let leaf = leaf.ok_or_else(|| refused("the bundle carries no certificate"))?;
@@ -327,7 +326,6 @@ impl LoggedKeys {
         let (statement, digest) = claimed(bundle)?;
         let position = bundle.maker(&self.keys)?;
         let key = self.keys.get(position).ok_or(Refusal::Signature)?;
-        fits(text)?;
         let parsed = parsed(text)?;
         if parsed.verification_material.tlog_entries.is_empty() {
             return Err(refused(NO_ENTRY));
@@ -370,9 +368,13 @@ fn claimed(bundle: &Bundle) -> Result<(Statement, Sha256Hash), Refusal> {
     Ok((statement, digest))
 }
 
+/// What the verifier reads, if it is no more than it should look at.
 fn parsed(text: &[u8]) -> Result<sigstore_types::Bundle, Refusal> {
+    fits(text)?;
     let text = std::str::from_utf8(text).map_err(|why| broken("bundle", &why))?;
-    sigstore_types::Bundle::from_json(text).map_err(|why| broken("bundle", &why))
+    let parsed = sigstore_types::Bundle::from_json(text).map_err(|why| broken("bundle", &why))?;
+    few_signatures(&parsed)?;
+    Ok(parsed)
 }
 
 /// The certificates of a bundle, the signer's first.

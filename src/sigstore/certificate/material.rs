@@ -27,6 +27,10 @@ const ANNOTATION_BYTES_MAX: usize = 256 * 1024;
 /// reads; each costs two and more public-key operations.
 const PROOFS_MAX: usize = 32;
 
+/// How many signatures a checkpoint may have: as many as Go's reader of signed notes takes. Each that names a key of
+/// the log is verified until one is good, and 150,000 of them fit into a bundle.
+const CHECKPOINT_SIGNATURES_MAX: usize = 100;
+
 /// How much of an error is shown, in characters.
 const SHOWN_CHARS_MAX: usize = 300;
 
@@ -288,6 +292,20 @@ pub(super) fn fits(bundle: &[u8]) -> Result<(), Refusal> {
     match found.into_iter().find(|(_, count, most)| count > most) {
         Some((what, count, most)) => Err(refused(&format!(
             "it brings {count} {what}, and more than {most} are not read"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a bundle whose checkpoints bring more signatures than are looked at; counts, and verifies nothing.
+pub(super) fn few_signatures(bundle: &Bundle) -> Result<(), Refusal> {
+    let entries = bundle.verification_material.tlog_entries.iter();
+    let proofs = entries.filter_map(|entry| entry.inclusion_proof.as_ref());
+    let checkpoints = proofs.filter_map(|proof| proof.checkpoint.checkpoint());
+    let mut counts = checkpoints.map(|checkpoint| checkpoint.signatures().len());
+    match counts.find(|count| *count > CHECKPOINT_SIGNATURES_MAX) {
+        Some(count) => Err(refused(&format!(
+            "its checkpoint has {count} signatures, and more than {CHECKPOINT_SIGNATURES_MAX} are not read"
         ))),
         None => Ok(()),
     }

@@ -1,6 +1,8 @@
 //! What anybody who can write to a registry can make of a good signature without a key: each is rejected, and
 //! the good one that it was made of is accepted.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use consign::event::Format;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -127,6 +129,10 @@ const CHANGES: &[(&str, Change)] = &[
         let checkpoint = at(bundle, PROOF)["checkpoint"].as_object_mut();
         checkpoint.expect("an object").remove("envelope");
     }),
+    ("its checkpoint has 150001 signatures", |bundle| {
+        let checkpoint = &mut at(bundle, PROOF)["checkpoint"]["envelope"];
+        *checkpoint = json!(many(checkpoint.as_str().expect("text")));
+    }),
     ("SHA-256 hash must be 32 bytes", |bundle| {
         at(bundle, ENTRY)["logId"]["keyId"] = json!("AAAA");
     }),
@@ -136,6 +142,19 @@ const CHANGES: &[(&str, Change)] = &[
             json!({ "rfc3161Timestamps": [{ "signedTimestamp": "MAA=" }] });
     }),
 ];
+
+/// A checkpoint with 150,000 signatures before its own that are as wrong as they can be: by their names, they are the
+/// log's.
+fn many(checkpoint: &str) -> String {
+    let (body, line) = checkpoint.split_once("\n\n").expect("it has a body");
+    let signature = line.trim_end().rsplit(' ').next().expect("a signature");
+    let mut bytes = STANDARD.decode(signature).expect("it is base64");
+    bytes.truncate(4);
+    // An integer pair of DER: one and one.
+    bytes.extend([0x30, 0x06, 0x02, 0x01, 0x01, 0x02, 0x01, 0x01]);
+    let wrong = format!("\u{2014} a {}\n", STANDARD.encode(bytes));
+    format!("{body}\n\n{}{line}", wrong.repeat(150_000))
+}
 
 /// The same where JSON would not show it.
 const REWRITES: &[(&str, Rewrite)] = &[
