@@ -41,6 +41,14 @@ const JOBS_MAX: usize = 256;
 /// The longest time limit; beyond it clocks could overflow and nobody waits.
 const DURATION_MAX: Duration = Duration::from_hours(30 * 24);
 
+/// Headings of the help. In a structure, what has one stands behind what has none: it holds until the next.
+const REGISTRIES: &str = "Registries";
+const SELECTING: &str = "Platforms and annotations";
+const TRAVEL: &str = "Signatures that are there";
+const VERIFYING: &str = "Who must have signed";
+const SIGNING: &str = "Signing";
+const KEYLESS: &str = "Signing without a key";
+
 /// Bulk image mirroring, signing and signature validation
 #[derive(Debug, Parser)]
 #[command(
@@ -130,9 +138,6 @@ pub(super) struct MirrorArgs {
     /// An image list or a compose file; may be repeated, `-` is standard input
     #[arg(short, long = "file", value_name = "LIST", required = true)]
     pub(super) files: Vec<PathBuf>,
-    /// How lists are read.
-    #[command(flatten)]
-    pub(super) reading: Reading,
     /// Take every image from this registry
     #[arg(short, long, value_name = "REGISTRY")]
     pub(super) source: Option<Registry>,
@@ -162,18 +167,21 @@ pub(super) struct MirrorArgs {
         default_value = "mirror-failed.txt"
     )]
     pub(super) failed: PathBuf,
+    /// The bounds of the run.
+    #[command(flatten)]
+    pub(super) bounds: Bounds,
     /// What is copied, and how.
     #[command(flatten)]
     pub(super) copying: Copying,
+    /// How lists are read.
+    #[command(flatten)]
+    pub(super) reading: Reading,
     /// How registries are spoken to.
     #[command(flatten)]
     pub(super) access: Access,
     /// What is otherwise on one side.
     #[command(flatten)]
     pub(super) sides: TwoSides,
-    /// The bounds of the run.
-    #[command(flatten)]
-    pub(super) bounds: Bounds,
 }
 
 /// `consign copy`.
@@ -188,6 +196,9 @@ pub(super) struct CopyArgs {
     /// What stdout says: nothing, or what became of it
     #[arg(long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
     pub(super) output: Output,
+    /// The bounds of the run.
+    #[command(flatten)]
+    pub(super) bounds: Bounds,
     /// What is copied, and how.
     #[command(flatten)]
     pub(super) copying: Copying,
@@ -197,17 +208,11 @@ pub(super) struct CopyArgs {
     /// What is otherwise on one side.
     #[command(flatten)]
     pub(super) sides: TwoSides,
-    /// The bounds of the run.
-    #[command(flatten)]
-    pub(super) bounds: Bounds,
 }
 
 /// What is copied, and how.
 #[derive(Debug, Args)]
 pub(super) struct Copying {
-    /// Which platforms.
-    #[command(flatten)]
-    pub(super) selecting: Selecting,
     /// What stands under the tag when not all of an index is wanted
     #[arg(long, value_enum, default_value = "rewrite", value_name = "MODE")]
     pub(super) index: IndexArg,
@@ -223,11 +228,14 @@ pub(super) struct Copying {
     /// Write what became of every line as a JSON document
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
+    /// Which platforms.
+    #[command(flatten)]
+    pub(super) selecting: Selecting,
     /// The policy.json to honour, instead of the one of the user or of the host
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure_policy")]
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure_policy", help_heading = VERIFYING)]
     pub(super) policy: Option<PathBuf>,
     /// Honour no policy.json
-    #[arg(long)]
+    #[arg(long, help_heading = VERIFYING)]
     pub(super) insecure_policy: bool,
     /// What becomes of signatures.
     #[command(flatten)]
@@ -420,6 +428,32 @@ mod tests {
     #[test]
     fn the_flags_do_not_contradict_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn who_names_no_image_is_told_of_lists_too() {
+        for command in ["sign", "validate", "verify"] {
+            let error = Cli::try_parse_from(["consign", command]).unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains("<IMAGE|--file <LIST>>"), "{said}");
+        }
+    }
+
+    #[test]
+    fn no_heading_of_the_help_holds_for_longer_than_it_should() {
+        let cli = Cli::command();
+        for command in ["mirror", "copy", "sign", "validate"] {
+            let command = cli.find_subcommand(command).unwrap();
+            for (flag, heading) in [
+                ("jobs", None),
+                ("report", None),
+                ("arch", Some(SELECTING)),
+                ("stall_timeout", Some(REGISTRIES)),
+            ] {
+                let arg = command.get_arguments().find(|arg| arg.get_id() == flag);
+                assert_eq!(arg.unwrap().get_help_heading(), heading, "{flag}");
+            }
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) async fn sign(
     environment: &Environment,
 ) -> Result<u8, Error> {
     let args = args.meant().map_err(refused)?;
-    let yes = args.images.yes;
+    let yes = args.yes;
     let stay = Staying::read(args.images, Keys::Private, general)?;
     // A token in the environment alone means the lines that ask for it, where any line says who signs.
     let is_said = |job: &plan::Job| job.settings.sign.is_some();

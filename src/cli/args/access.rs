@@ -10,6 +10,7 @@ use super::duration;
 
 /// How registries are spoken to, for every command that does.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = super::REGISTRIES)]
 pub(in crate::cli) struct Access {
     /// Check certificates; `=false` takes any, and plain HTTP where TLS is not spoken. Without it they are
     /// checked, but where the host's registries.conf says otherwise of a source
@@ -41,6 +42,7 @@ pub(in crate::cli) struct Access {
 
 /// Who asks, where all registries of a command are on one side.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = super::REGISTRIES)]
 pub(in crate::cli) struct OneSide {
     /// User and password for every registry; without a password it is asked for
     #[arg(long, value_name = "USER[:PASSWORD]", conflicts_with = "no_creds")]
@@ -52,6 +54,7 @@ pub(in crate::cli) struct OneSide {
 
 /// What is otherwise on one side of a copy.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = super::REGISTRIES)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "flags are bools where they are typed"

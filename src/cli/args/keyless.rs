@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 /// Who vouches for signatures without a key, for `sign`, `mirror` and `copy`.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = super::KEYLESS)]
 pub(in crate::cli) struct KeylessArgs {
     /// Sign without a key, as whom this identity token names: the token, or a file that has it and is read
     /// again for each certificate; else `SIGSTORE_ID_TOKEN`

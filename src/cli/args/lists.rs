@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 /// How lists are read, those of them that are compose files above all.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Compose files")]
 pub(in crate::cli) struct Reading {
     /// What lists are; without it, what each looks like
     #[arg(long, value_enum, default_value_t = ListFormat::Auto, value_name = "FORMAT")]

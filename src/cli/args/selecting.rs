@@ -6,6 +6,7 @@ use crate::oci::{Platform, PlatformSelection};
 
 /// Which platforms are meant; and annotations, which share a letter with architectures.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = super::SELECTING)]
 pub(in crate::cli) struct Selecting {
     /// An architecture, or, with a `=`, an annotation; may be repeated
     #[arg(short = 'a', value_name = "ARCH|KEY=VALUE")]

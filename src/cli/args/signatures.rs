@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::annotations::Annotations;
 use super::cosign::{CosignSign, CosignVerify, Instead};
@@ -37,25 +37,18 @@ pub(in crate::cli) enum BelowSign {
 
 /// Which images, where they are, and where it is written what became of them.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).multiple(true))]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "flags are bools where they are typed"
 )]
 pub(in crate::cli) struct InPlace {
     /// Images, beside lists or without any; each is what a line of a list could be
-    #[arg(value_name = "IMAGE", value_parser = image)]
+    #[arg(value_name = "IMAGE", value_parser = image, group = "which")]
     pub(in crate::cli) images: Vec<String>,
     /// An image list or a compose file; may be repeated, `-` is standard input. A mirror line means its destination
-    #[arg(
-        short,
-        long = "file",
-        value_name = "LIST",
-        required_unless_present = "images"
-    )]
+    #[arg(short, long = "file", value_name = "LIST", group = "which")]
     pub(in crate::cli) files: Vec<PathBuf>,
-    /// How lists are read.
-    #[command(flatten)]
-    pub(in crate::cli) reading: Reading,
     /// Look for every image at this registry
     #[arg(long, value_name = "REGISTRY")]
     pub(in crate::cli) registry: Option<Registry>,
@@ -78,11 +71,27 @@ pub(in crate::cli) struct InPlace {
     /// Write what became of every line as a JSON document
     #[arg(short, long, value_name = "FILE")]
     pub(in crate::cli) report: Option<PathBuf>,
+    /// The bounds of the run.
+    #[command(flatten)]
+    pub(in crate::cli) bounds: Bounds,
+    #[arg(long, hide = true)]
+    skip_login: bool,
+    // Hangar's, for every command; only what copies asks a policy.
+    #[arg(long, hide = true)]
+    insecure_policy: bool,
+    /// How lists are read.
+    #[command(flatten)]
+    pub(in crate::cli) reading: Reading,
     /// Which platforms.
     #[command(flatten)]
     pub(in crate::cli) selecting: Selecting,
     /// Annotations that signatures have, or must have, templates; `-a KEY=VALUE` too
-    #[arg(long = "annotations", alias = "annotation", value_name = "KEY=VALUE")]
+    #[arg(
+        long = "annotations",
+        alias = "annotation",
+        value_name = "KEY=VALUE",
+        help_heading = super::SELECTING
+    )]
     pub(in crate::cli) annotations: Vec<Annotations>,
     /// How registries are spoken to.
     #[command(flatten)]
@@ -90,26 +99,6 @@ pub(in crate::cli) struct InPlace {
     /// Who asks.
     #[command(flatten)]
     pub(in crate::cli) side: OneSide,
-    /// The bounds of the run.
-    #[command(flatten)]
-    pub(in crate::cli) bounds: Bounds,
-    /// Agree to what is asked for: that signing without a key makes public for good who signed
-    // Hangar asks before it overwrites, and for missing passwords; nothing here does.
-    #[arg(
-        short = 'y',
-        long,
-        alias = "auto-yes",
-        num_args = 0..=1,
-        default_missing_value = "true",
-        require_equals = true,
-        value_name = "BOOL"
-    )]
-    pub(in crate::cli) yes: Option<bool>,
-    #[arg(long, hide = true)]
-    skip_login: bool,
-    // Hangar's, for every command; only what copies asks a policy.
-    #[arg(long, hide = true)]
-    insecure_policy: bool,
 }
 
 /// `consign sign`.
@@ -125,25 +114,38 @@ pub(in crate::cli) struct SignArgs {
         long,
         visible_alias = "sigstore-key",
         aliases = ["sigstore-private-key", "sigstore-pubkey"],
-        value_name = "FILE"
+        value_name = "FILE",
+        help_heading = super::SIGNING
     )]
     pub(in crate::cli) key: Option<PathBuf>,
     /// How the key signs.
     #[command(flatten)]
     pub(in crate::cli) signing: Signing,
     /// Which manifests of an image are signed
-    #[arg(long, value_enum, default_value = "all", value_name = "WHICH")]
+    #[arg(long, value_enum, default_value = "all", value_name = "WHICH", help_heading = super::SIGNING)]
     pub(in crate::cli) subjects: SubjectsArg,
     /// Sign also what a failed list marks as rejected by a validation
-    #[arg(long)]
+    #[arg(long, help_heading = super::SIGNING)]
     pub(in crate::cli) sign_rejected: bool,
     /// Who vouches where there is no key.
     #[command(flatten)]
     pub(in crate::cli) keyless: KeylessArgs,
     /// By what signatures without a key are verified before they are pushed, a `trusted_root.json`; without
     /// it the public Sigstore instance's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = super::KEYLESS)]
     pub(in crate::cli) trusted_root: Option<PathBuf>,
+    /// Agree to what is asked for: that signing without a key makes public for good who signed
+    #[arg(
+        short = 'y',
+        long,
+        alias = "auto-yes",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        value_name = "BOOL",
+        help_heading = super::KEYLESS
+    )]
+    pub(in crate::cli) yes: Option<bool>,
     /// cosign's.
     #[command(flatten)]
     pub(in crate::cli) cosign: CosignSign,
@@ -177,6 +179,7 @@ impl SignArgs {
 
 /// How a key signs.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = super::SIGNING)]
 pub(in crate::cli) struct Signing {
     /// A file with the passphrase of the key; else `COSIGN_PASSWORD`, else it is asked for
     #[arg(long, visible_alias = "sigstore-passphrase-file", value_name = "FILE")]
@@ -240,7 +243,8 @@ pub(in crate::cli) struct ValidateArgs {
         long = "key",
         visible_alias = "sigstore-pubkey",
         alias = "sigstore-key",
-        value_name = "FILE"
+        value_name = "FILE",
+        help_heading = super::VERIFYING
     )]
     pub(in crate::cli) keys: Vec<PathBuf>,
     /// Whom certificates must name.
@@ -254,8 +258,19 @@ pub(in crate::cli) struct ValidateArgs {
     pub(in crate::cli) identity: IdentityArgs,
     /// Which manifests of an image must be signed: platforms unless told otherwise; the index for lines
     /// that say themselves who must have signed
-    #[arg(long, value_enum, value_name = "WHICH")]
+    #[arg(long, value_enum, value_name = "WHICH", help_heading = super::VERIFYING)]
     pub(in crate::cli) subjects: Option<SubjectsArg>,
+    // Hangar asks before it overwrites, and for missing passwords; nothing here does.
+    #[arg(
+        short = 'y',
+        long,
+        alias = "auto-yes",
+        hide = true,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true
+    )]
+    yes: Option<bool>,
     /// cosign's.
     #[command(flatten)]
     pub(in crate::cli) cosign: CosignVerify,
@@ -292,6 +307,7 @@ impl ValidateArgs {
 
 /// The identity that signatures must name.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = super::VERIFYING)]
 pub(in crate::cli) struct IdentityArgs {
     /// The repository that signatures must name.
     #[arg(long, value_name = "TEMPLATE", help = EXACT_REPOSITORY, conflicts_with = "signed_identity")]
@@ -302,7 +318,8 @@ pub(in crate::cli) struct IdentityArgs {
 }
 
 const SIGNED_IDENTITY: &str = "Which identity signatures must name: matchRepoDigestOrExact (the \
-    default), matchExact, matchRepository, exactReference:R, exactRepository:R, \
+    default for keys), matchExact, matchRepository (the default for certificates, and for lines that say \
+    themselves who must have signed), exactReference:R, exactRepository:R, \
     remapIdentity:PREFIX=SIGNED_PREFIX, or digestOnly, which proves no name";
 
 const EXACT_REPOSITORY: &str = "Signatures must name this repository, whatever the image is called: a \
@@ -317,16 +334,16 @@ const EXACT_REPOSITORY: &str = "Signatures must name this repository, whatever t
 )]
 pub(in crate::cli) struct Signatures {
     /// Leave signatures behind; attestations and SBOMs are copied
-    #[arg(long, conflicts_with = "no_referrers")]
+    #[arg(long, conflicts_with = "no_referrers", help_heading = super::TRAVEL)]
     pub(in crate::cli) remove_signatures: bool,
     /// With --remove-signatures: delete those that the destination has already
-    #[arg(long, requires = "remove_signatures")]
+    #[arg(long, requires = "remove_signatures", help_heading = super::TRAVEL)]
     pub(in crate::cli) prune_signatures: bool,
     /// Copy the image alone: no signatures, attestations, SBOMs or other referrers
-    #[arg(long)]
+    #[arg(long, help_heading = super::TRAVEL)]
     pub(in crate::cli) no_referrers: bool,
     /// Validate each source with this public key first, and copy only what is accepted; may be repeated
-    #[arg(long = "verify-key", value_name = "FILE")]
+    #[arg(long = "verify-key", value_name = "FILE", help_heading = super::VERIFYING)]
     pub(in crate::cli) verify_keys: Vec<PathBuf>,
     /// Whom certificates of sources must name.
     #[command(flatten)]
@@ -337,30 +354,32 @@ pub(in crate::cli) struct Signatures {
     /// The identity that signatures of sources must name.
     #[command(flatten)]
     pub(in crate::cli) identity: IdentityArgs,
-    /// Which manifests of a source must be signed
-    #[arg(long, value_enum, value_name = "WHICH")]
+    /// Which manifests of a source must be signed: each platform that is copied unless told otherwise; the index
+    /// for lines that say themselves who must have signed
+    #[arg(long, value_enum, value_name = "WHICH", help_heading = super::VERIFYING)]
     pub(in crate::cli) verify_subjects: Option<SubjectsArg>,
     /// Annotations that signatures of sources must have, templates
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", help_heading = super::VERIFYING)]
     pub(in crate::cli) verify_annotations: Vec<Annotations>,
     /// Sign what was copied with this private key, before the tag is set
     #[arg(
         long,
         visible_alias = "sigstore-private-key",
         value_name = "FILE",
-        group = "signs"
+        group = "signs",
+        help_heading = super::SIGNING
     )]
     pub(in crate::cli) sign_key: Option<PathBuf>,
     /// Sign what was copied without a key, as whom --identity-token or `SIGSTORE_ID_TOKEN` names, before the tag
     /// is set
-    #[arg(long, group = "signs")]
+    #[arg(long, group = "signs", help_heading = super::KEYLESS)]
     pub(in crate::cli) sign_keyless: bool,
     /// Who vouches then.
     #[command(flatten)]
     pub(in crate::cli) keyless: KeylessArgs,
     /// By what signatures without a key are verified before they are pushed, a `trusted_root.json`; without
     /// it the public Sigstore instance's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = super::KEYLESS)]
     pub(in crate::cli) sign_trusted_root: Option<PathBuf>,
     /// Agree to what is asked for: that signing without a key makes public for good who signed
     #[arg(
@@ -370,17 +389,18 @@ pub(in crate::cli) struct Signatures {
         num_args = 0..=1,
         default_missing_value = "true",
         require_equals = true,
-        value_name = "BOOL"
+        value_name = "BOOL",
+        help_heading = super::KEYLESS
     )]
     pub(in crate::cli) yes: Option<bool>,
     /// How the key signs.
     #[command(flatten)]
     pub(in crate::cli) signing: Signing,
-    /// Which manifests of what was copied are signed
-    #[arg(long, value_enum, value_name = "WHICH", requires = "signs")]
+    /// Which manifests of what was copied are signed; all without it
+    #[arg(long, value_enum, value_name = "WHICH", requires = "signs", help_heading = super::SIGNING)]
     pub(in crate::cli) sign_subjects: Option<SubjectsArg>,
     /// Annotations to sign, templates; `-a KEY=VALUE` too
-    #[arg(long, value_name = "KEY=VALUE", requires = "signs")]
+    #[arg(long, value_name = "KEY=VALUE", requires = "signs", help_heading = super::SIGNING)]
     pub(in crate::cli) sign_annotations: Vec<Annotations>,
 }
 

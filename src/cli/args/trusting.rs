@@ -6,6 +6,7 @@ use clap::Args;
 
 /// Whom certificates must name, for `validate`; the names are cosign's.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = super::VERIFYING)]
 #[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 pub(in crate::cli) struct Who {
     /// Accept signatures by certificates that name this email address or URI; needs an issuer too
@@ -28,6 +29,7 @@ pub(in crate::cli) struct Who {
 
 /// The same of sources, for `mirror` and `copy`.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = super::VERIFYING)]
 #[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 pub(in crate::cli) struct VerifyWho {
     /// Validate each source first, and copy only what is signed by a certificate that names this
@@ -66,6 +68,7 @@ impl From<VerifyWho> for Who {
 /// What is trusted of authorities and logs. Without any of it the public instance's root, as it was on the
 /// day that `--trusted-root` names in its help.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "What is trusted of certificates and logs")]
 pub(in crate::cli) struct TrustArgs {
     /// What is trusted.
     #[arg(long, value_name = "FILE", help = TRUSTED_ROOT, conflicts_with_all = ["ca_roots", "rekor_public_keys", "ct_log_public_keys", "timestamp_chains"])]
