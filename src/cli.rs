@@ -274,11 +274,20 @@ fn later(error: &clap::Error) -> Option<Error> {
     if is_later {
         return Some(Error::refused(&format!("`{word}` is not there yet")));
     }
+    if ["-f", "--file"].contains(&word) {
+        return Some(
+            Error::refused(&format!("`{word}` is not there: this command reads no list"))
+                .with_hint("`consign mirror -f LIST -d REGISTRY` copies the images of lists; `plan`, `sign` and `validate` read them too"),
+        );
+    }
     // cosign's users give the image itself.
     let is_image = word.contains(['/', ':']) && word.parse::<Reference>().is_ok();
     is_image.then(|| {
         let word = crate::text::cleaned(word, 300);
         Error::refused(&format!("images are given as lists, not as `{word}`"))
+            .with_hint(&format!(
+                "`consign copy {word} DESTINATION` copies one image"
+            ))
             .with_hint(&format!("a list of one: `echo {word} | consign … -f -`"))
     })
 }

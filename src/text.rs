@@ -54,6 +54,12 @@ fn printable(c: char) -> char {
     }
 }
 
+/// The last line of what a compiler of regular expressions says; those before it draw a picture.
+pub fn told_of_regexp(error: &str) -> &str {
+    let last = error.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

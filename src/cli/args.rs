@@ -253,9 +253,21 @@ pub(super) struct Later {
     // Hangar asks for missing passwords unless told otherwise; nothing here ever asks.
     #[arg(long, hide = true)]
     pub(super) skip_login: bool,
+    // The key of `sign` and `validate`; here there are two.
+    #[arg(short = 'k', long, hide = true)]
+    key: Option<PathBuf>,
 }
 
 impl Later {
+    /// The flag of another command's that was given, and what there is instead.
+    pub(super) fn elsewhere(&self) -> Option<Instead> {
+        self.key.is_some().then_some((
+            "--key",
+            "`--verify-key` is the public key by which sources are validated, `--sign-key` the private one that \
+             signs what was copied",
+        ))
+    }
+
     /// The first flag that was given and is not there yet.
     pub(super) fn first(&self) -> Option<&'static str> {
         (self.provenance == Some(false)).then_some("--provenance=false")

@@ -84,6 +84,11 @@ pub(super) fn usual<'a>(
              nothing, and no line asks for it",
         )
         .with_hint("`--identity-token TOKEN|FILE` or `--key FILE` signs what lines leave open")),
+        // That of `mirror`: `sign` without a key and a token asks for either.
+        None if given.is_usual => Err(Error::refused(
+            "`--sign-keyless` needs an identity token",
+        )
+        .with_hint("`--identity-token TOKEN|FILE` or SIGSTORE_ID_TOKEN has one; `--sign-key FILE` signs by a key")),
         None => Err(
             Error::refused("there is nothing to sign with: neither a key nor an identity token")
                 .with_hint("`--key FILE` names a private key; `consign generate-key` makes a pair")
@@ -309,10 +314,16 @@ fn agreed(
     if yes {
         return Ok(());
     }
+    let identity = token.identity();
+    // Of a job the authority writes down the URI of its pipeline, among others.
+    let made = if identity.contains('@') {
+        ""
+    } else {
+        ", or what the certificate authority makes of it and of the rest of the token"
+    };
     let consequence = format!(
-        "signing without a key writes the identity `{}`, vouched for by `{}`, into certificates and public \
-         logs for good ({}); nobody can take it back",
-        token.identity(),
+        "signing without a key writes the identity `{identity}`{made}, vouched for by `{}`, into certificates \
+         and public logs for good ({}); nobody can take it back",
         token.issuer(),
         places.logs().join(", "),
     );

@@ -88,7 +88,7 @@ impl Lists {
         let typed = images.join("\n");
         let typed = list::parse("command line", typed.as_bytes());
         let typed = typed.map_err(|error| Error::usage("cannot use these images", &error))?;
-        lists.take(typed);
+        lists.take(typed, None);
         for file in files {
             lists.add(file, (reading, keys), general)?;
         }
@@ -132,16 +132,19 @@ impl Lists {
         if let Some(entry) = parsed.entries.first() {
             self.rejected.push((Arc::clone(&entry.line.file), rejected));
         }
-        self.take(parsed);
+        let is_guessed = reading.list_format == ListFormat::Auto;
+        self.take(parsed, (is_guessed && is_yaml(path)).then_some(NO_COMPOSE));
         Ok(())
     }
 
-    fn take(&mut self, parsed: list::Parsed) {
+    /// Takes the lines of a plain list; `hint` goes before what is said of each bad one.
+    fn take(&mut self, parsed: list::Parsed, hint: Option<&'static str>) {
         self.entries.extend(parsed.entries);
         for error in parsed.bad {
             // Another line may name the same image, and would go on without what this one asks for.
             self.is_strict |= error.may_ask;
-            self.bad.push((Skipped::unread(&error), error.hint()));
+            self.bad
+                .push((Skipped::unread(&error), hint.or_else(|| error.hint())));
         }
     }
 
@@ -204,6 +207,16 @@ pub(super) fn rejects(rejected: &Rejected, line: &Line) -> bool {
     rejected
         .iter()
         .any(|(file, numbers)| *file == line.file && numbers.contains(&line.number))
+}
+
+/// What is said of bad lines in a file with the ending of a compose file.
+const NO_COMPOSE: &str = "this was read as a plain list, for `services:` or `include:` begins no line of it; \
+    `--list-format compose` reads it as a compose file";
+
+/// Whether the name of a file ends as those of compose files do.
+fn is_yaml(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| ["yaml", "yml"].contains(&ending))
 }
 
 /// The whole of a list, up to what makes it too long: it is looked at more than once, and a pipe can

@@ -127,6 +127,9 @@ impl Copy {
         if let Some(flag) = self.copying.later.first() {
             return Err(Error::refused(&format!("`{flag}` is not there yet")));
         }
+        if let Some((flag, instead)) = self.copying.later.elsewhere() {
+            return Err(Error::refused(&format!("`{flag}` is not there")).with_hint(instead));
+        }
         options(&self.copying, None)?;
         self.trust(environment)?;
         policy::gate(&self.copying, environment)?;

@@ -132,10 +132,7 @@ pub(super) fn known(
     }
     if words.is_none() && keys.is_empty() && by_lines.is_empty() {
         return match trust.given() {
-            Some(flag) => Err(Error::refused(&format!(
-                "`{flag}` needs `{}` or `{}`",
-                flags.key, flags.identity
-            ))),
+            Some(flag) => Err(needs(flag, flags)),
             None => Ok(None),
         };
     }
@@ -173,6 +170,18 @@ pub(super) fn known(
         own,
         warnings: warnings(reading.relaxed),
     }))
+}
+
+/// The refusal of `flag`, which says how signatures are judged, where nobody says whose.
+fn needs(flag: &str, flags: Flags) -> Error {
+    let Flags { key, identity, .. } = flags;
+    let error = Error::refused(&format!("`{flag}` needs `{key}` or `{identity}`"));
+    if flag == "--trusted-root" && key == VERIFY.key {
+        return error.with_hint(
+            "`--sign-trusted-root` is by what own signatures are verified before they are pushed",
+        );
+    }
+    error
 }
 
 /// Who must have signed by the lines of a plan, each with the first line that says so.
@@ -293,6 +302,11 @@ impl TrustArgs {
         let others = [
             (self.trusted_root.is_some(), "--trusted-root"),
             (!self.rekor_public_keys.is_empty(), "--rekor-public-key"),
+            (
+                self.insecure_ignore_tlog.is_some(),
+                "--insecure-ignore-tlog",
+            ),
+            (self.insecure_ignore_sct.is_some(), "--insecure-ignore-sct"),
         ];
         let other = others
             .iter()
@@ -430,9 +444,17 @@ fn built_in() -> Result<TrustRoot, Error> {
 
 fn read_root(path: &Path) -> Result<TrustRoot, Error> {
     let shown = path.display();
-    let root = TrustRoot::parse(&bytes(path)?);
-    let root = root
-        .map_err(|error| Error::usage(&format!("cannot use the trusted root `{shown}`"), &error))?;
+    let bytes = bytes(path)?;
+    let root = TrustRoot::parse(&bytes).map_err(|error| {
+        let error = Error::usage(&format!("cannot use the trusted root `{shown}`"), &error);
+        if bytes.trim_ascii_start().starts_with(b"{") {
+            return error;
+        }
+        error.with_hint(
+            "a trusted root is JSON, `trusted_root.json`; certificates and keys in PEM are for `--ca-roots`, \
+             `--rekor-public-key` and `--ct-log-public-key`",
+        )
+    })?;
     Ok(root.named(format!("`{shown}`")))
 }
 

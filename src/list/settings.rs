@@ -10,6 +10,7 @@ use std::fmt;
 use crate::oci;
 use crate::oci::{Platform, PlatformSelection};
 use crate::text;
+use crate::text::told_of_regexp;
 
 /// The longest value of a setting, in bytes: no list line has room for more.
 pub const VALUE_BYTES_MAX: usize = 4000;
@@ -355,17 +356,12 @@ fn check(key: Key, value: &str) -> Result<(), FaultReason> {
         }
         (key, _) if key.is_regexp() => match text::regexp(value) {
             Ok(_) => Ok(()),
-            Err(error) => Err(FaultReason::Regexp(one_line(&error))),
+            Err(error) => Err(FaultReason::Regexp(
+                told_of_regexp(&error.to_string()).to_owned(),
+            )),
         },
         _ => Ok(()),
     }
-}
-
-/// The last line of what a compiler of expressions says; those before it draw a picture.
-fn one_line(error: &regex::Error) -> String {
-    let text = error.to_string();
-    let last = text.lines().last().unwrap_or_default();
-    last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }
 
 /// The beginning of `path` that names a place for keys other than files, as cosign has them

@@ -47,6 +47,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("cli::the_version_is_told", version),
         trial("cli::what_is_not_there_yet_is_refused_by_name", later),
         trial("cli::what_makes_no_sense_is_refused", nonsense),
+        trial(
+            "cli::mistakes_say_which_flag_or_command_is_meant",
+            elsewhere,
+        ),
         trial("cli::a_policy_that_asks_for_more_refuses_by_name", policy),
         trial(
             "cli::a_policy_that_is_none_ends_the_run_before_it_begins",
@@ -768,6 +772,61 @@ async fn nonsense() {
         stage.place.run(arguments).await.with(2).saying(&[word]);
     }
     assert!(!stage.place.has("mirror-failed.txt"));
+}
+
+async fn elsewhere() {
+    let stage = Stage::set().await;
+    stage.place.write("list.txt", "team/app:1\n");
+    let mistyped = "service:\n  web:\n    image: team/app:1\n";
+    stage.place.write("compose.yaml", mistyped);
+    for (arguments, said) in [
+        (
+            "validate -f compose.yaml --key site.pub",
+            "`--list-format compose` reads it as a compose file",
+        ),
+        ("mirror team/app:1 -d a.example", "consign copy team/app:1"),
+        (
+            "mirror -f list.txt -d a.example --key site.pub",
+            "--verify-key",
+        ),
+        ("mirror -f list.txt -d a.example -k site.key", "--sign-key"),
+        (
+            "copy team/app:1 a.example/app:1 --key site.pub",
+            "--verify-key",
+        ),
+        ("copy -f list.txt -d a.example", "consign mirror -f"),
+        (
+            "copy team/app:1 a.example/app:1 --file list.txt",
+            "consign mirror -f",
+        ),
+        (
+            "mirror -f list.txt -d a.example --sign-keyless",
+            "`--sign-keyless` needs an identity token",
+        ),
+        (
+            "mirror -f list.txt -d a.example --sign-keyless --trusted-root root.json",
+            "--sign-trusted-root",
+        ),
+        (
+            "mirror -f list.txt -d a.example --insecure-ignore-tlog",
+            "needs `--verify-key`",
+        ),
+        (
+            "mirror -f list.txt -d a.example --insecure-ignore-sct",
+            "needs `--verify-key`",
+        ),
+        (
+            "validate team/app:1 --certificate-identity-regexp *@a.example --certificate-oidc-issuer b",
+            "it is no regular expression: repetition operator missing expression",
+        ),
+        (
+            "validate team/app:1 --certificate-identity a --certificate-oidc-issuer b --trusted-root list.txt",
+            "PEM",
+        ),
+    ] {
+        stage.place.run(arguments).await.with(2).saying(&[said]);
+    }
+    stage.nothing_was_contacted();
 }
 
 async fn policy() {

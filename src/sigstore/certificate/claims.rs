@@ -13,7 +13,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use super::super::Refusal;
 use super::super::key::PublicKey;
 use crate::text;
-use crate::text::cleaned;
+use crate::text::{cleaned, told_of_regexp};
 
 /// The arc below which Fulcio writes what it was told of a build (its `oid-info.md`).
 const FULCIO: &str = "1.3.6.1.4.1.57264.1.";
@@ -196,7 +196,13 @@ impl Words {
         if pattern.is_empty() {
             return Err(WordsError("it is empty, and would fit anything".to_owned()));
         }
-        text::regexp(pattern).map_err(|why| WordsError(why.to_string()))?;
+        text::regexp(pattern).map_err(|why| {
+            let why = why.to_string();
+            WordsError(format!(
+                "it is no regular expression: {}",
+                told_of_regexp(&why)
+            ))
+        })?;
         Ok(Self::Regexp(Regexp(pattern.to_owned())))
     }
 

@@ -83,7 +83,7 @@ impl Certificates {
             certified
         } else {
             if !material.has_entry() && !self.relaxed.log {
-                return Err(refused("missing dev.sigstore.cosign/bundle annotation"));
+                return Err(refused(NO_PROMISE));
             }
             let by = By::Certificates(&chain);
             let bundle = material.bundle(&by, (payload, &signature), Hash::Sha256)?;
@@ -171,7 +171,7 @@ impl Certificates {
             policy = policy.skip_sct();
         }
         let verified = self.root.verifier.verify(artifact, bundle, &policy);
-        verified.map_err(|why| unverified(&why))
+        verified.map_err(|why| unverified(&why, &self.root))
     }
 
     /// What the certificate says, once its chain was valid at each time that the verifier proved.
@@ -268,8 +268,11 @@ fn fitting(identity: &Words, issuer: &Words, certified: &Certified) -> Result<()
     Ok(())
 }
 
-/// What is said of a signature without a log's word.
-const NO_ENTRY: &str = "it has no entry of a transparency log";
+/// What is said of a signature without a log's word; the beginning is what podman says.
+const NO_PROMISE: &str = "missing dev.sigstore.cosign/bundle annotation: no transparency log vouches for it, which is demanded";
+
+/// The same of a bundle.
+const NO_ENTRY: &str = "it has no entry of a transparency log, which is demanded";
 
 impl LoggedKeys {
     /// Signatures by one of `keys`, each with an entry of a log of `root`.
@@ -301,14 +304,14 @@ impl LoggedKeys {
         let bytes = signature_of(signature)?;
         let (position, key) = self.maker(payload, &bytes)?;
         if !material.has_entry() {
-            return Err(refused("missing dev.sigstore.cosign/bundle annotation"));
+            return Err(refused(NO_PROMISE));
         }
         let policy = policy(key);
         let verify = |hash| -> Result<VerificationResult, Refusal> {
             let bundle = material.bundle(&By::Key, (payload, &bytes), hash)?;
             let payload = Artifact::from_blob(payload);
             let verified = self.root.verifier.verify(payload, &bundle, &policy);
-            verified.map_err(|why| unverified(&why))
+            verified.map_err(|why| unverified(&why, &self.root))
         };
         // cosign 2 signs over SHA-256 whatever the key, cosign 3 over the hash of its curve.
         let verified =
@@ -331,7 +334,7 @@ impl LoggedKeys {
             return Err(refused(NO_ENTRY));
         }
         let verified = self.root.verifier.verify(digest, &parsed, &policy(key));
-        let verified = verified.map_err(|why| unverified(&why))?;
+        let verified = verified.map_err(|why| unverified(&why, &self.root))?;
         Ok((statement, position, first(&verified)?))
     }
 
@@ -389,12 +392,30 @@ fn chain_of(bundle: &sigstore_types::Bundle, leaf: &[u8]) -> Vec<Vec<u8>> {
     vec![leaf.to_vec()]
 }
 
-fn unverified(why: &sigstore_verify::Error) -> Refusal {
+fn unverified(why: &sigstore_verify::Error, root: &TrustRoot) -> Refusal {
     let mut text = why.to_string();
     // What the library for certificates calls them is no sentence.
     if let Some(at) = text.find("certificate chain validation failed: ") {
         let (before, name) = text.split_at(at + "certificate chain validation failed: ".len());
         text = format!("{before}{}", chain::plain(name));
     }
-    Refusal::Form(cleaned(&text, SHOWN_CHARS_MAX))
+    let mut text = cleaned(&text, SHOWN_CHARS_MAX);
+    if UNKNOWN.iter().any(|words| text.contains(words)) {
+        let called = match root.name() {
+            "" => String::new(),
+            name => format!(" ({name})"),
+        };
+        text = format!(
+            "{text}; the trusted root{called} is that of another instance, or older than its keys"
+        );
+    }
+    Refusal::Form(text)
 }
+
+/// By what of its words the verifier means that the trusted root has no such log or authority.
+const UNKNOWN: [&str; 4] = [
+    "No log key valid at",
+    "unknown transparency log",
+    "key not found or not valid at",
+    "UnknownIssuer",
+];

@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 
 use super::stage::{PATHS, Stage, in_order};
 use crate::harness::trial;
-use crate::instance::{Flaw, Form, JOB, Signer};
+use crate::instance::{Flaw, Form, Instance, JOB, Signer};
 
 pub(super) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -23,7 +23,50 @@ pub(super) fn trials() -> Vec<Trial> {
         "keyless::who_is_named_second_in_a_certificate_has_not_signed",
         second_name,
     ));
+    trials.push(trial(
+        "keyless::another_instances_root_is_named_as_the_reason",
+        other_root,
+    ));
+    trials.push(trial(
+        "keyless::a_key_without_a_log_is_told_that_one_is_demanded",
+        no_log,
+    ));
     trials
+}
+
+/// Who forgets `--trusted-root`, or gives another's, reads of it, and by which name it was found.
+async fn other_root() {
+    let stage = Stage::new().await;
+    stage
+        .place
+        .write("other.json", Instance::new().trusted_root().to_string());
+    for path in PATHS {
+        let name = format!("{:?}-{:?}", path.0, path.1).to_lowercase();
+        let signer = Signer::Certificate;
+        let images = [stage.signed_image(&name, path, signer, None).await];
+        let own = format!("--trusted-root {}", stage.files.trusted_root.display());
+        let known = stage.known(signer, path.1);
+        for (root, called) in [
+            ("", "the public instance's, of "),
+            ("--trusted-root other.json", "`other.json`"),
+        ] {
+            let ended = stage.validate(&known.replace(&own, root), &images).await;
+            let said = format!("the trusted root ({called}");
+            ended.with(3).saying(&[&said, "another instance"]);
+        }
+    }
+}
+
+/// A key's signature that no log has, where one is named.
+async fn no_log() {
+    let stage = Stage::new().await;
+    for path in PATHS {
+        let name = format!("{:?}-{:?}", path.0, path.1).to_lowercase();
+        let (signer, flaw) = (Signer::Key, Some(Flaw::NoEntry));
+        let images = [stage.signed_image(&name, path, signer, flaw).await];
+        let ended = stage.validate(&stage.known(signer, path.1), &images).await;
+        ended.with(3).saying(&["transparency log", "is demanded"]);
+    }
 }
 
 /// Whether it is taken although it is named a flaw.
