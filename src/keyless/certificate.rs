@@ -23,6 +23,8 @@ use super::{ANSWER_BYTES_MAX, JSON};
 
 /// The most certificates that a chain may have; Fulcio's have three.
 const CHAIN_MAX: usize = 10;
+/// The largest certificate that is read, in bytes; the decoder takes long for larger ones that are made for it.
+const LEAF_BYTES_MAX: usize = 32 * 1024;
 /// A certificate is not used any more when it has less than this left, or a fifth of its life where that is
 /// shorter: the log has to have the signature while it lasts (a log answers within seconds).
 const MARGIN_MAX: Duration = Duration::from_mins(1);
@@ -202,6 +204,11 @@ fn read(body: &[u8], key: KeyPair, now: Timestamp) -> Result<Certified, String> 
     }
     let mut chain = chain.into_iter();
     let leaf = chain.next().ok_or("its chain is empty")?;
+    if leaf.as_bytes().len() > LEAF_BYTES_MAX {
+        return Err(format!(
+            "its certificate has more than {LEAF_BYTES_MAX} bytes"
+        ));
+    }
     let info = parse_certificate_info(&leaf).map_err(|error| error.to_string())?;
     let own = key.public_key_der().map_err(|error| error.to_string())?;
     if info.public_key != own {

@@ -12,6 +12,7 @@ mod claims;
 mod judge;
 mod material;
 mod root;
+mod shape;
 
 pub use chain::{Pki, Subject};
 pub use claims::{Certified, Words, WordsError};

@@ -17,6 +17,7 @@ use x509_cert::der::Decode as _;
 
 use super::super::Refusal;
 use super::claims::{self, Certified, refused};
+use super::shape;
 
 /// How many certificates one PEM text or chain may have. The longest chain that is known has four.
 pub(super) const CERTIFICATES_MAX: usize = 16;
@@ -188,6 +189,7 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let mut found = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|why| format!("it is no PEM: {why}"))?;
+        shape::check("certificate", &certificate).map_err(|why| why.to_string())?;
         Certificate::from_der(&certificate)
             .map_err(|why| format!("a certificate cannot be read: {why}"))?;
         found.push(certificate.to_vec());

@@ -12,7 +12,7 @@ use super::super::payload::Payload;
 use super::super::{Refusal, maker, signature_of};
 use super::chain::{self, Usage};
 use super::claims::{Certified, Words, refused};
-use super::material::{By, Hash, Material, broken, few_signatures, fits};
+use super::material::{By, Hash, Material, bounded, broken, fits};
 use super::root::TrustRoot;
 use crate::text::cleaned;
 
@@ -376,7 +376,7 @@ fn parsed(text: &[u8]) -> Result<sigstore_types::Bundle, Refusal> {
     fits(text)?;
     let text = std::str::from_utf8(text).map_err(|why| broken("bundle", &why))?;
     let parsed = sigstore_types::Bundle::from_json(text).map_err(|why| broken("bundle", &why))?;
-    few_signatures(&parsed)?;
+    bounded(&parsed)?;
     Ok(parsed)
 }
 

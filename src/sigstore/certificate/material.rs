@@ -6,10 +6,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sigstore_types::Bundle;
+use sigstore_types::bundle::VerificationMaterialContent as Content;
 
 use super::super::{Refusal, from_base64, json as strict, to_base64};
 use super::chain::{CERTIFICATES_MAX, certificates};
 use super::claims::refused;
+use super::shape;
 use crate::text::cleaned;
 
 /// The annotation of a signature's layer with the certificate of its key, PEM.
@@ -176,7 +178,10 @@ impl<'a> Material<'a> {
             "verificationMaterial": material,
             "messageSignature": signed,
         });
-        serde_json::from_value(document).map_err(|why| broken("log entry or timestamp", &why))
+        let bundle: Bundle = serde_json::from_value(document)
+            .map_err(|why| broken("log entry or timestamp", &why))?;
+        bounded(&bundle)?;
+        Ok(bundle)
     }
 }
 
@@ -297,9 +302,23 @@ pub(super) fn fits(bundle: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Refuses a bundle whose checkpoints bring more signatures than are looked at; counts, and verifies nothing.
-pub(super) fn few_signatures(bundle: &Bundle) -> Result<(), Refusal> {
-    let entries = bundle.verification_material.tlog_entries.iter();
+/// Refuses a bundle whose checkpoints bring more signatures than are looked at, or whose certificates or timestamps are
+/// larger than any; counts, and verifies nothing.
+pub(super) fn bounded(bundle: &Bundle) -> Result<(), Refusal> {
+    let material = &bundle.verification_material;
+    match &material.content {
+        Content::Certificate(one) => shape::check("certificate", one.raw_bytes.as_bytes())?,
+        Content::X509CertificateChain { certificates } => {
+            for one in certificates {
+                shape::check("certificate", one.raw_bytes.as_bytes())?;
+            }
+        }
+        Content::PublicKey(_) | _ => {}
+    }
+    for stamp in &material.timestamp_verification_data.rfc3161_timestamps {
+        shape::check("timestamp", stamp.signed_timestamp.as_bytes())?;
+    }
+    let entries = material.tlog_entries.iter();
     let proofs = entries.filter_map(|entry| entry.inclusion_proof.as_ref());
     let checkpoints = proofs.filter_map(|proof| proof.checkpoint.checkpoint());
     let mut counts = checkpoints.map(|checkpoint| checkpoint.signatures().len());

@@ -95,6 +95,16 @@ const CHANGES: &[(&str, Change)] = &[
     ("negative", |bundle| {
         at(bundle, ENTRY)["logIndex"] = json!("-1");
     }),
+    ("a certificate has more than 32768 bytes", |bundle| {
+        let leaf = at(bundle, MATERIAL)["certificate"].as_object_mut();
+        let sets = leaf.expect("an object");
+        sets["rawBytes"] = json!(STANDARD.encode(vec![0x31; 1 << 20]));
+    }),
+    ("a timestamp has a set of more than 32 elements", |bundle| {
+        let set = [&[0x31, 0x81, 200][..], &[5, 0].repeat(100)].concat();
+        at(bundle, MATERIAL)["timestampVerificationData"] =
+            json!({ "rfc3161Timestamps": [{ "signedTimestamp": STANDARD.encode(set) }] });
+    }),
     ("is incompatible with a DSSE envelope", |bundle| {
         at(bundle, ENTRY)["kindVersion"] = json!({ "kind": "hashedrekord", "version": "0.0.1" });
     }),

@@ -1,0 +1,123 @@
+//! The shape of certificates and timestamps in DER, looked at before anybody decodes them.
+//!
+//! The decoder sorts each `SET OF` by insertion: one of 32,000 elements, 256 KB, takes it 20 seconds, and one that fills
+//! a bundle hours, before any signature is verified.
+
+use super::super::Refusal;
+use super::claims::refused;
+
+/// The largest certificate or timestamp that is read, in bytes. Those of Fulcio have under 4 KiB, and timestamps with
+/// the whole chain of their authority under 12.
+const BYTES_MAX: usize = 32 * 1024;
+/// How many elements a set may have. Names have one or two in each, and signed attributes are six.
+const SET_MAX: usize = 32;
+/// How deeply all may nest; certificates have about ten levels.
+const DEPTH_MAX: usize = 32;
+
+const SEQUENCE: u8 = 0x30;
+/// The bit of a tag that says that there are elements in it.
+const CONSTRUCTED: u8 = 0x20;
+
+/// Refuses what is larger than anything that is known, or has a set that would take long to sort.
+pub(super) fn check(what: &str, der: &[u8]) -> Result<(), Refusal> {
+    if der.len() > BYTES_MAX {
+        let what = format!("a {what} has more than {BYTES_MAX} bytes");
+        return Err(refused(&what));
+    }
+    if is_small(der) {
+        Ok(())
+    } else {
+        Err(refused(&format!(
+            "a {what} has a set of more than {SET_MAX} elements, or nests too deeply"
+        )))
+    }
+}
+
+/// Whether all sets are small. What is no DER is for the decoder to refuse: it reads no further than this.
+fn is_small(der: &[u8]) -> bool {
+    let mut open = vec![(der, 0_usize)];
+    while let Some((mut rest, depth)) = open.pop() {
+        if depth > DEPTH_MAX {
+            return false;
+        }
+        while let Some((tag, content, behind)) = element(rest) {
+            rest = behind;
+            if tag & CONSTRUCTED == 0 {
+                continue;
+            }
+            // Tags of a context may stand for sets.
+            if tag != SEQUENCE && count(content) > SET_MAX {
+                return false;
+            }
+            open.push((content, depth + 1));
+        }
+    }
+    true
+}
+
+fn count(mut content: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some((_, _, behind)) = element(content) {
+        content = behind;
+        count += 1;
+    }
+    count
+}
+
+/// The first element: its tag, its content, and what is behind it. Tags of several bytes are none that either has.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (tag, rest) = der.split_first()?;
+    let (first, rest) = rest.split_first()?;
+    let (length, rest) = if *first < 0x80 {
+        (usize::from(*first), rest)
+    } else {
+        let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        if bytes.len() > 4 {
+            return None;
+        }
+        let length = bytes
+            .iter()
+            .fold(0, |length, byte| length << 8 | usize::from(*byte));
+        (length, rest)
+    };
+    // One that is cut is looked at as far as it is there.
+    let (content, behind) = rest.split_at(length.min(rest.len()));
+    Some((*tag, content, behind))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An element of up to 64 KiB.
+    fn with(tag: u8, content: &[u8]) -> Vec<u8> {
+        let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82, high, low], content].concat()
+    }
+
+    #[test]
+    fn large_sets_are_refused_wherever_they_stand() {
+        let items = |count: usize| [5, 0].repeat(count);
+        for tag in [0x31, 0xa0, 0xa1] {
+            assert!(is_small(&with(SEQUENCE, &with(tag, &items(SET_MAX)))));
+            let large = with(SEQUENCE, &with(SEQUENCE, &with(tag, &items(SET_MAX + 2))));
+            assert!(!is_small(&large), "{tag}");
+            // One that ends too early would be sorted too.
+            assert!(!is_small(large.split_last().unwrap().1), "{tag}");
+        }
+        assert!(is_small(&with(SEQUENCE, &items(1000))));
+        let deep = (0..DEPTH_MAX).fold(Vec::new(), |inner, _| with(SEQUENCE, &inner));
+        assert!(is_small(&deep));
+        assert!(!is_small(&with(SEQUENCE, &deep)));
+        assert!(check("certificate", &vec![0; BYTES_MAX + 1]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(der in any::<Vec<u8>>()) {
+            drop(check("certificate", &der));
+        }
+    }
+}
