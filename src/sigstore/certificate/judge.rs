@@ -76,6 +76,7 @@ impl Certificates {
         material: &Material<'_>,
     ) -> Result<(Payload, Certified), Refusal> {
         let signature = signature_of(signature)?;
+        let material = &self.root.read(material);
         let chain = material.certificates()?;
         let certified = if self.counts_now(material.has_time()) {
             let certified = self.now(&chain)?;
@@ -302,6 +303,7 @@ impl LoggedKeys {
         material: &Material<'_>,
     ) -> Result<(Payload, usize, Option<Timestamp>), Refusal> {
         let bytes = signature_of(signature)?;
+        let material = &self.root.read(material);
         let (position, key) = self.maker(payload, &bytes)?;
         if !material.has_entry() {
             return Err(refused(NO_PROMISE));

@@ -119,6 +119,15 @@ impl<'a> Material<'a> {
         self.entry.is_some()
     }
 
+    /// The same without what a clock says, beside a log's entry that says more: who names no clock cannot
+    /// judge it, and podman does not look at it.
+    pub(super) fn without_clock(self) -> Self {
+        Self {
+            timestamp: self.timestamp.filter(|_| self.entry.is_none()),
+            ..self
+        }
+    }
+
     /// The certificate and those above it, DER; not empty.
     pub(in crate::sigstore) fn certificates(&self) -> Result<Vec<Vec<u8>>, Refusal> {
         let Some(certificate) = self.certificate else {

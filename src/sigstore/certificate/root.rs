@@ -9,6 +9,7 @@ use sigstore_verify::Verifier;
 use super::super::key::PublicKey;
 use super::super::to_base64;
 use super::chain::Authority;
+use super::material::Material;
 use crate::text::cleaned;
 
 /// Largest trusted root read, bytes. The public instance's has 7 KiB, GitHub's 31.
@@ -34,6 +35,8 @@ pub struct TrustRoot {
     /// Whether certificates between signers and authorities may come with signatures. A trusted root names
     /// all that are trusted: one that it names no more is not.
     pub(super) takes_intermediates: bool,
+    /// Whether what a clock says counts: not where somebody names pieces and no clock among them.
+    pub(super) has_clocks: bool,
     name: String,
 }
 
@@ -140,6 +143,7 @@ impl TrustRoot {
         let root = Self::parse(document.to_string().as_bytes())?;
         Ok(Self {
             takes_intermediates: true,
+            has_clocks: !pieces.timestamps.is_empty(),
             ..root
         })
     }
@@ -159,6 +163,7 @@ impl TrustRoot {
             verifier,
             authorities,
             takes_intermediates: false,
+            has_clocks: true,
             name: String::new(),
         })
     }
@@ -167,6 +172,15 @@ impl TrustRoot {
     #[must_use]
     pub fn named(self, name: String) -> Self {
         Self { name, ..self }
+    }
+
+    /// What of `material` it can judge.
+    pub(super) fn read<'a>(&self, material: &Material<'a>) -> Material<'a> {
+        if self.has_clocks {
+            *material
+        } else {
+            material.without_clock()
+        }
     }
 
     /// What reports call it.

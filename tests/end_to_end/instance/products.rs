@@ -197,6 +197,10 @@ impl Signed {
         if let Some(entry) = self.entries.first() {
             add("bundle", entry.in_annotation());
         }
+        if self.timestamps > 0 {
+            let stamp = json!({ "SignedRFC3161Timestamp": base64(b"stamp") });
+            add("rfc3161timestamp", stamp.to_string());
+        }
         annotations
     }
 

@@ -189,6 +189,11 @@ async fn policies(tools: Tools) {
     court
         .add("today", Some(person(instance.recipe()).now()))
         .await;
+    // No policy names a clock: what one says is nothing to it.
+    let stamped = person(instance.recipe()).flaw(Flaw::ManyTimestamps);
+    court.add("stamped", Some(stamped)).await;
+    let stamped = instance.recipe().by_key(&key).flaw(Flaw::ManyTimestamps);
+    court.add("stamped-by-key", Some(stamped)).await;
     court
         .add("stranger", Some(person(stranger.recipe()).now()))
         .await;
