@@ -91,6 +91,12 @@ impl Run {
         ];
         for (what, path) in lists.chain(outputs) {
             let Some(path) = path else { continue };
+            if path == Path::new("-") && what != "the list" {
+                return Err(Error::refused(&format!(
+                    "`-` cannot be {what}: it is a file, which is replaced as a whole"
+                ))
+                .with_hint("`--output json` writes to standard output"));
+            }
             let place = place(path);
             let other = taken.iter().find(|(_, other)| *other == place);
             if let Some((other, _)) = other

@@ -194,6 +194,9 @@ fn refused(refusal: &Refusal, has_certificate: bool, signers: &Signers) -> Unfit
             "; it carries a certificate: `--certificate-identity` and `--certificate-oidc-issuer` verify it"
         }
         (false, true) => "; a key made it, which `--key` verifies",
+        (false, false) if matches!(refusal, Refusal::Signature) => {
+            "; none of the keys that are accepted made it"
+        }
         (true, true) | (false, false) => "",
     };
     Unfit::Refused(format!("{refusal}{other}"))

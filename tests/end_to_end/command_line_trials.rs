@@ -781,6 +781,14 @@ async fn elsewhere() {
     stage.place.write("compose.yaml", mistyped);
     for (arguments, said) in [
         (
+            "mirror -f list.txt -d a.example --report -",
+            "--output json",
+        ),
+        (
+            "mirror -f list.txt -d a.example -o -",
+            "`-` cannot be the failed list",
+        ),
+        (
             "validate -f compose.yaml --key site.pub",
             "`--list-format compose` reads it as a compose file",
         ),
@@ -827,6 +835,7 @@ async fn elsewhere() {
         stage.place.run(arguments).await.with(2).saying(&[said]);
     }
     stage.nothing_was_contacted();
+    assert!(!stage.place.has("-"));
 }
 
 async fn policy() {

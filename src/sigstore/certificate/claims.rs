@@ -223,6 +223,10 @@ impl Words {
 impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Exact(text) if looks_like_pattern(text) => write!(
+                f,
+                "`{text}` (letter by letter: what ends with `-regexp` takes patterns)"
+            ),
             Self::Exact(text) => write!(f, "`{text}`"),
             Self::Regexp(Regexp(pattern)) => write!(f, "`{pattern}` (a regular expression)"),
         }
@@ -233,6 +237,11 @@ impl fmt::Debug for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Whether somebody may have meant a regular expression. Addresses and URIs have dots, and may have a `+`.
+fn looks_like_pattern(text: &str) -> bool {
+    text.starts_with('^') || text.ends_with('$') || text.contains(".*")
 }
 
 /// A refusal with what `why` says.

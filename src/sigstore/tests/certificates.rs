@@ -48,6 +48,23 @@ fn exact_words_fit_themselves_alone() {
 }
 
 #[test]
+fn exact_words_that_look_like_a_pattern_say_that_they_are_none() {
+    for (text, looks) in [
+        ("^https://gitlab.example/", true),
+        (".*@example.com", true),
+        ("dev@example.com$", true),
+        (
+            "https://gitlab.example/a/b//.gitlab-ci.yml@refs/heads/main",
+            false,
+        ),
+        ("dev+ci@example.com", false),
+    ] {
+        let said = Words::exact(text).unwrap().to_string();
+        assert_eq!(said.contains("-regexp"), looks, "{said}");
+    }
+}
+
+#[test]
 fn the_root_that_is_built_in_can_be_used() {
     let root = TrustRoot::built_in().unwrap();
     assert!(root.has_authorities());

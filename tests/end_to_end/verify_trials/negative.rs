@@ -100,7 +100,7 @@ async fn forgeries() {
             (
                 "wrong key",
                 &|court, digest| sign(&court.other, format, &court.name("app:1"), digest, &[]),
-                CRYPTO.to_owned(),
+                format!("{CRYPTO}; none of the keys that are accepted made it"),
             ),
             (
                 "wrong identity",
