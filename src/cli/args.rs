@@ -13,6 +13,7 @@ mod cosign;
 mod keyless;
 mod lists;
 mod login;
+mod output;
 mod selecting;
 mod signatures;
 mod trusting;
@@ -23,6 +24,7 @@ pub(super) use cosign::{Instead, command as instead_of_command};
 pub(super) use keyless::KeylessArgs;
 pub(super) use lists::{ListFormat, Reading};
 pub(super) use login::{BelowAuth, ExplainArgs, LoginArgs, LogoutArgs};
+pub(super) use output::{Output, Shown};
 pub(super) use selecting::Selecting;
 pub(super) use signatures::{
     BelowSign, IdentityArgs, InPlace, SignArgs, SignCommand, Signatures, Signing, ValidateArgs,
@@ -334,44 +336,6 @@ pub(super) struct ServeArgs {
     /// Where to listen; port 0 takes a free one. The address is printed once it listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     pub(super) listen: SocketAddr,
-}
-
-/// What stdout says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
-}
-
-/// What stdout says of images that stay where they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Shown {
-    /// Nothing; the rest is for people
-    Text,
-    /// What became of each line, one JSON object a line
-    Json,
-    /// What `cosign verify` prints: for each accepted image an array of its signatures
-    Cosign,
-}
-
-impl From<Output> for Shown {
-    fn from(output: Output) -> Self {
-        match output {
-            Output::Text => Self::Text,
-            Output::Json => Self::Json,
-        }
-    }
-}
-
-impl From<Shown> for Output {
-    fn from(shown: Shown) -> Self {
-        match shown {
-            Shown::Text | Shown::Cosign => Self::Text,
-            Shown::Json => Self::Json,
-        }
-    }
 }
 
 /// `--index`.

@@ -29,8 +29,6 @@ pub(super) struct Given<'a> {
     /// `--trusted-root`, or what it is called where that is another's name.
     pub(super) trusted_root: Option<&'a PathBuf>,
     pub(super) root_flag: &'static str,
-    /// `--yes`.
-    pub(super) yes: Option<bool>,
     /// Whether that is how images are signed of which the line does not say it.
     pub(super) is_usual: bool,
 }
@@ -155,7 +153,7 @@ pub(super) fn session(
     }
     let places = places(args)?;
     let root = root(given, &places, environment)?;
-    agreed(given.yes, &token, &places, environment)?;
+    agreed(args.yes, &token, &places, environment)?;
     Ok(Session::new(services, places, source, Arc::new(root)))
 }
 

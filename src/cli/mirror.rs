@@ -243,7 +243,6 @@ impl Copy {
             args: &signatures.keyless,
             trusted_root: signatures.sign_trusted_root.as_ref(),
             root_flag: "--sign-trusted-root",
-            yes: signatures.yes,
             is_usual: signatures.sign_keyless,
         }
     }

@@ -30,7 +30,6 @@ pub(super) async fn sign(
     environment: &Environment,
 ) -> Result<u8, Error> {
     let args = args.meant().map_err(refused)?;
-    let yes = args.yes;
     let stay = Staying::read(args.images, Keys::Private, general)?;
     // A token in the environment alone means the lines that ask for it, where any line says who signs.
     let is_said = |job: &plan::Job| job.settings.sign.is_some();
@@ -39,7 +38,6 @@ pub(super) async fn sign(
         args: &args.keyless,
         trusted_root: args.trusted_root.as_ref(),
         root_flag: "--trusted-root",
-        yes,
         is_usual: args.keyless.identity_token.is_some() || is_free,
     };
     let lines = keys::lines(&stay.plan);

@@ -29,6 +29,18 @@ pub(in crate::cli) struct KeylessArgs {
     /// A signing config, which names all of these services
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) signing_config: Option<PathBuf>,
+    /// Agree to what is asked for: that signing without a key makes public for good who signed
+    #[arg(
+        short = 'y',
+        long,
+        alias = "auto-yes",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        value_name = "BOOL",
+        help_heading = super::KEYLESS
+    )]
+    pub(in crate::cli) yes: Option<bool>,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     tlog_upload: Option<bool>,
     #[arg(long, hide = true)]

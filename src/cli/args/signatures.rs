@@ -134,18 +134,6 @@ pub(in crate::cli) struct SignArgs {
     /// it the public Sigstore instance's
     #[arg(long, value_name = "FILE", help_heading = super::KEYLESS)]
     pub(in crate::cli) trusted_root: Option<PathBuf>,
-    /// Agree to what is asked for: that signing without a key makes public for good who signed
-    #[arg(
-        short = 'y',
-        long,
-        alias = "auto-yes",
-        num_args = 0..=1,
-        default_missing_value = "true",
-        require_equals = true,
-        value_name = "BOOL",
-        help_heading = super::KEYLESS
-    )]
-    pub(in crate::cli) yes: Option<bool>,
     /// cosign's.
     #[command(flatten)]
     pub(in crate::cli) cosign: CosignSign,
@@ -381,18 +369,6 @@ pub(in crate::cli) struct Signatures {
     /// it the public Sigstore instance's
     #[arg(long, value_name = "FILE", help_heading = super::KEYLESS)]
     pub(in crate::cli) sign_trusted_root: Option<PathBuf>,
-    /// Agree to what is asked for: that signing without a key makes public for good who signed
-    #[arg(
-        short = 'y',
-        long,
-        alias = "auto-yes",
-        num_args = 0..=1,
-        default_missing_value = "true",
-        require_equals = true,
-        value_name = "BOOL",
-        help_heading = super::KEYLESS
-    )]
-    pub(in crate::cli) yes: Option<bool>,
     /// How the key signs.
     #[command(flatten)]
     pub(in crate::cli) signing: Signing,
