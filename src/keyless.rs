@@ -42,7 +42,7 @@ use crate::text::cleaned;
 
 pub use certificate::Signatory;
 pub use error::{Error, Service};
-pub use places::{Places, PlacesError, SIGNING_CONFIG_BYTES_MAX, service_url};
+pub use places::{Places, PlacesError, SIGNING_CONFIG_BYTES_MAX, authority_url, service_url};
 pub use token::{IdentityToken, TOKEN_BYTES_MAX, TokenError, TokenSource};
 
 use certificate::Certified;

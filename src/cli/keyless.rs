@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::keyless::{
     IdentityToken, Places, SIGNING_CONFIG_BYTES_MAX, Session, TOKEN_BYTES_MAX, TokenError,
-    TokenSource, service_url,
+    TokenSource, authority_url, service_url,
 };
 use crate::list::Sign;
 use crate::registry::Services;
@@ -217,7 +217,8 @@ fn places(args: &KeylessArgs) -> Result<Places, Error> {
         let url = text.as_deref().map(service_url).transpose();
         url.map_err(|error| Error::refused(&format!("`{flag}`: {error}")))
     };
-    let fulcio = url("--fulcio-url", &args.fulcio_url)?;
+    let fulcio = args.fulcio_url.as_deref().map(authority_url).transpose();
+    let fulcio = fulcio.map_err(|error| Error::refused(&format!("`--fulcio-url`: {error}")))?;
     let rekor = url("--rekor-url", &args.rekor_url)?;
     let mut clocks = Vec::new();
     for text in &args.tsa_urls {

@@ -9,7 +9,7 @@ use sigstore_trust_root::{
     SIGSTORE_PRODUCTION_SIGNING_CONFIG, ServiceConfiguration, ServiceEndpoint, ServiceSelector,
     SigningConfig,
 };
-use url::Url;
+use url::{Host, Url};
 
 /// The longest signing config that is read, in bytes; that of the public instance has 2 KiB.
 pub const SIGNING_CONFIG_BYTES_MAX: u64 = 1024 * 1024;
@@ -23,6 +23,11 @@ pub enum PlacesError {
     /// A URL is none that could be asked.
     #[error("`{0}` is no http:// or https:// URL of a service, without a user and a password")]
     Url(String),
+    /// The identity token would go there for everybody on the way to read.
+    #[error(
+        "`{0}` is plain HTTP, and an identity token goes there: only a host on loopback may speak it"
+    )]
+    Plain(String),
     /// It names none that is there now.
     #[error("it names no {0} that is there now and whose version is known")]
     Nobody(&'static str),
@@ -66,6 +71,26 @@ pub fn service_url(text: &str) -> Result<Url, PlacesError> {
         Ok(url)
     } else {
         Err(wrong())
+    }
+}
+
+/// Reads the URL of a certificate authority, which is sent an identity token.
+///
+/// # Errors
+///
+/// As [`service_url`], and when it is plain HTTP to another host than this one.
+pub fn authority_url(text: &str) -> Result<Url, PlacesError> {
+    let url = service_url(text)?;
+    let is_here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() == "https" || is_here {
+        Ok(url)
+    } else {
+        Err(PlacesError::Plain(shown(text)))
     }
 }
 
@@ -127,7 +152,7 @@ impl Places {
             ));
         }
         Ok(Self {
-            fulcio: service_url(&fulcio.url)?,
+            fulcio: authority_url(&fulcio.url)?,
             rekor,
             // Without a clock it proves no time.
             rekor_tiles: rekor_tiles.filter(|_| !authorities.is_empty()),
@@ -331,6 +356,27 @@ mod tests {
         );
         assert_eq!(places.logs(), ["http://127.0.0.1:2"]);
         assert_eq!(places.authorities, places.authorities_of_payloads);
+    }
+
+    #[test]
+    fn a_token_goes_over_no_plain_connection() {
+        for good in [
+            "https://fulcio.example",
+            "http://127.0.0.1:5555",
+            "http://[::1]:5555/",
+            "http://localhost",
+        ] {
+            assert!(authority_url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://fulcio.example",
+            "http://10.0.0.1",
+            "http://localhost.example",
+            "http://127.0.0.1.example",
+        ] {
+            let said = authority_url(bad).unwrap_err().to_string();
+            assert!(said.contains("is plain HTTP"), "{said}");
+        }
     }
 
     #[test]
