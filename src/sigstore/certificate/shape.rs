@@ -15,6 +15,8 @@ const SET_MAX: usize = 32;
 const DEPTH_MAX: usize = 32;
 
 const SEQUENCE: u8 = 0x30;
+/// What extensions and what a timestamp says are wrapped in: more DER, as a rule.
+const OCTET_STRING: u8 = 0x04;
 /// The bit of a tag that says that there are elements in it.
 const CONSTRUCTED: u8 = 0x20;
 
@@ -42,11 +44,12 @@ fn is_small(der: &[u8]) -> bool {
         }
         while let Some((tag, content, behind)) = element(rest) {
             rest = behind;
-            if tag & CONSTRUCTED == 0 {
+            let is_wrapped = tag == OCTET_STRING && content.first() == Some(&SEQUENCE);
+            if tag & CONSTRUCTED == 0 && !is_wrapped {
                 continue;
             }
             // Tags of a context may stand for sets.
-            if tag != SEQUENCE && count(content) > SET_MAX {
+            if tag != SEQUENCE && !is_wrapped && count(content) > SET_MAX {
                 return false;
             }
             open.push((content, depth + 1));
@@ -108,6 +111,10 @@ mod tests {
             assert!(!is_small(large.split_last().unwrap().1), "{tag}");
         }
         assert!(is_small(&with(SEQUENCE, &items(1000))));
+        // A name in an extension, or in what a clock says.
+        let name = |count| with(SEQUENCE, &with(0x31, &items(count)));
+        assert!(is_small(&with(OCTET_STRING, &name(SET_MAX))));
+        assert!(!is_small(&with(OCTET_STRING, &name(SET_MAX + 1))));
         let deep = (0..DEPTH_MAX).fold(Vec::new(), |inner, _| with(SEQUENCE, &inner));
         assert!(is_small(&deep));
         assert!(!is_small(&with(SEQUENCE, &deep)));
