@@ -25,12 +25,12 @@ mod store;
 mod support;
 mod way;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::oci::{Registry, Repository};
-use crate::registry::{Certificates, Client, Credentials, Party, Services, Settings, Tls};
+use crate::registry::{Certificates, Client, Credentials, Party, Rate, Services, Settings, Tls};
 
 pub(super) use aliases::{Typed, resolved};
 pub(super) use explain::explain;
@@ -236,8 +236,22 @@ fn settings(
         certificates,
         proxies: proxies::read(&super::variable)?,
         stall_timeout: access.stall_timeout,
+        rates: rates(&access.rates)?,
+        bandwidth: access.limit_rate,
         ..Settings::default()
     })
+}
+
+/// What was asked for by `--rate`, once for each registry.
+fn rates(given: &[(Registry, Rate)]) -> Result<HashMap<Registry, Rate>, Error> {
+    let mut rates = HashMap::new();
+    for (registry, rate) in given {
+        if rates.insert(registry.clone(), *rate).is_some() {
+            let what = format!("--rate is given twice for `{registry}`");
+            return Err(Error::refused(&what));
+        }
+    }
+    Ok(rates)
 }
 
 /// The same for a registry that is logged in to.

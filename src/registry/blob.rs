@@ -29,6 +29,8 @@ pub struct BlobReader {
     descriptor: Descriptor,
     lane: Lane,
     body: Option<reqwest::Response>,
+    // Bytes that came, and are passed on at the pace that was asked for.
+    waiting: Bytes,
     // Bytes taken from the registry so far, all of them hashed.
     offset: u64,
     // Bytes of a whole answer that were seen before, still to be passed over.
@@ -62,6 +64,7 @@ impl Client {
             descriptor: descriptor.clone(),
             lane,
             body: None,
+            waiting: Bytes::new(),
             offset: 0,
             skip: 0,
             digester: Some(Digester::new(descriptor.digest.algorithm())),
@@ -91,24 +94,40 @@ impl BlobReader {
             if self.offset == self.descriptor.size {
                 return self.finish();
             }
-            self.begin().await?;
-            let Some(body) = self.body.take() else {
-                continue;
-            };
-            match self.piece(body).await {
-                Ok(piece) => {
-                    self.progress_at = Instant::now();
-                    if let Some(digester) = &mut self.digester {
-                        digester.update(&piece);
-                    }
-                    self.offset += length(&piece);
-                    if let Some(ready) = self.withheld.replace(piece) {
-                        return Ok(Some(ready));
+            if self.waiting.is_empty() {
+                self.begin().await?;
+                let Some(body) = self.body.take() else {
+                    continue;
+                };
+                match self.piece(body).await {
+                    Ok(piece) => self.waiting = piece,
+                    Err(error) => {
+                        self.break_off(error).await?;
+                        continue;
                     }
                 }
-                Err(error) => self.break_off(error).await?,
+            }
+            let piece = self.paced().await;
+            self.progress_at = Instant::now();
+            if let Some(digester) = &mut self.digester {
+                digester.update(&piece);
+            }
+            self.offset += length(&piece);
+            if let Some(ready) = self.withheld.replace(piece) {
+                return Ok(Some(ready));
             }
         }
+    }
+
+    /// As much of what came as may pass now.
+    async fn paced(&mut self) -> Bytes {
+        let Some(bandwidth) = &self.client.transport.bandwidth else {
+            return std::mem::take(&mut self.waiting);
+        };
+        let piece = self.waiting.len().min(bandwidth.piece_max());
+        let piece = self.waiting.split_to(piece);
+        bandwidth.pass(piece.len()).await;
+        piece
     }
 
     /// Whether all bytes have come and fit the descriptor.

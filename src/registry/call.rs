@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::oci::{Registry, Repository};
 
 use super::auth::{Scope, Side};
 use super::error::{Error, ErrorKind, NetworkError};
-use super::limit::Permit;
+use super::limit::{Kind, Permit};
 use super::place::shown;
 
 /// How much of an error body or a token answer is read, in bytes (a real one has under 8 KiB).
@@ -24,6 +25,10 @@ pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 /// The longest `Retry-After` that is believed. Limits are counted by 6 hours or by the day at most; what
 /// wants more is a wrong number.
 const RETRY_AFTER_BELIEVED: Duration = Duration::from_hours(24);
+
+/// What must come in a stall timeout, on the whole, of an answer that is read to its end, in bytes: at the usual
+/// minute it is a line of 9600 baud.
+const PIECE_BYTES_MIN: usize = 64 * 1024;
 
 /// What is said of an answer that is longer than its caller reads.
 pub(super) const BEYOND_LIMITS: &str = "its answer is beyond all limits";
@@ -117,6 +122,8 @@ pub(super) struct Call<'a> {
     pub(super) headers: HeaderMap,
     pub(super) payload: Payload,
     pub(super) lane: Lane,
+    /// What the registry may count it under.
+    pub(super) kind: Kind,
     pub(super) redirects: Redirects,
     pub(super) proof: Proof,
 }
@@ -133,6 +140,7 @@ impl<'a> Call<'a> {
             repository,
             side,
             method,
+            kind: Kind::of(&path),
             target: Target::Path(path),
             scopes: vec![scope],
             headers: HeaderMap::new(),
@@ -260,14 +268,21 @@ impl Fetched {
 }
 
 /// The whole body of `response`, if it has at most `limit` bytes.
+///
+/// Nothing may be silent for `stall`, and an answer that drips is no progress either: it has twice `stall`, and as
+/// much again for every [`PIECE_BYTES_MIN`] of it. A token of 64 KiB could otherwise hold up a run for a month.
 pub(super) async fn read_all(
     response: &mut reqwest::Response,
     limit: usize,
     stall: Duration,
 ) -> Result<Bytes, ErrorKind> {
     let mut body = BytesMut::new();
+    let began = Instant::now();
     loop {
-        let chunk = tokio::time::timeout(stall, response.chunk())
+        let pieces = u32::try_from(body.len() / PIECE_BYTES_MIN).unwrap_or(u32::MAX);
+        let whole = stall.saturating_mul(pieces.saturating_add(2));
+        let left = whole.saturating_sub(began.elapsed()).min(stall);
+        let chunk = tokio::time::timeout(left, response.chunk())
             .await
             .map_err(|_| ErrorKind::Stalled(stall))?
             .map_err(|error| ErrorKind::Network(Box::new(NetworkError::http(error))))?;

@@ -6,23 +6,22 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::auth::Challenge;
-use super::limit::{Limit, Permit};
-use super::network::{causes, tls_error};
-use super::tls::Tls;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Small requests at once: at 20 ms away, 64 images with 64 requests were twice as fast as 16 with
-/// 8, and no slower on loopback (measured with a probe against distribution 2.8).
-const SMALL_MAX: usize = 64;
-/// Large transfers at once: beyond 8 nothing is gained on 2 cores, and each takes some 0.7 MB (same).
-const LARGE_MAX: usize = 8;
+use super::auth::Challenge;
+use super::limit::{Gate, Kind, Permit};
+use super::network::{causes, tls_error};
+use super::rate::{Rate, Turns};
+use super::tls::Tls;
 
 /// What is known of one registry.
 #[derive(Debug)]
 pub(super) struct Host {
-    pub(super) small: Arc<Limit>,
-    pub(super) large: Arc<Limit>,
-    first: Arc<Limit>,
+    pub(super) gate: Arc<Gate>,
+    // A pace that was asked for, in place of one that is found.
+    rate: Option<Rate>,
+    turns: Turns,
+    first: Arc<Semaphore>,
     has_met: AtomicBool,
     // Whoever is on a way that is not checked can say what he likes there, and there alone.
     challenges: Mutex<HashMap<Tls, Challenge>>,
@@ -54,12 +53,14 @@ pub(super) enum Heads {
     Useless,
 }
 
-impl Default for Host {
-    fn default() -> Self {
+impl Host {
+    /// A registry of which nothing is known, to be asked at `rate` if there is one.
+    pub(super) fn new(rate: Option<Rate>) -> Self {
         Self {
-            small: Arc::new(Limit::new(SMALL_MAX)),
-            large: Arc::new(Limit::new(LARGE_MAX)),
-            first: Arc::new(Limit::new(1)),
+            gate: Arc::default(),
+            rate,
+            turns: Turns::default(),
+            first: Arc::new(Semaphore::new(1)),
             has_met: AtomicBool::new(false),
             challenges: Mutex::default(),
             self_mount: AtomicU8::new(0),
@@ -68,35 +69,48 @@ impl Default for Host {
             learns: AtomicBool::new(false),
         }
     }
-}
 
-impl Host {
-    pub(super) async fn small_permit(&self) -> Permit {
-        self.small.permit().await
+    pub(super) async fn permit(&self, kind: Kind) -> Permit {
+        self.gate.permit(kind).await
+    }
+
+    /// Waits until the pace that was asked for lets a request go.
+    pub(super) async fn turn(&self) {
+        if let Some(rate) = self.rate {
+            self.turns.take(rate.interval()).await;
+        }
     }
 
     /// Until a registry has answered once, one request at a time: the first answer brings the
     /// challenge that all others would otherwise run into at once.
-    pub(super) async fn introduction(&self) -> Option<Permit> {
+    pub(super) async fn introduction(&self) -> Option<OwnedSemaphorePermit> {
         if self.has_met.load(Ordering::Acquire) {
             return None;
         }
-        let permit = self.first.permit().await;
-        (!self.has_met.load(Ordering::Acquire)).then_some(permit)
+        // Never closed, so that there is always one to wait for.
+        let permit = Arc::clone(&self.first).acquire_owned().await.ok();
+        permit.filter(|_| !self.has_met.load(Ordering::Acquire))
     }
 
     pub(super) fn met(&self) {
         self.has_met.store(true, Ordering::Release);
     }
 
-    pub(super) fn praise(&self) {
-        self.small.praise();
-        self.large.praise();
+    /// A request of this kind went well.
+    pub(super) fn praise(&self, kind: Kind) {
+        for kind in together(kind) {
+            self.gate.praise(*kind);
+        }
     }
 
-    pub(super) fn complain(&self, pause: Duration) {
-        self.small.complain(pause);
-        self.large.complain(pause);
+    /// The registry complained of a request of this kind.
+    pub(super) fn complain(&self, kind: Kind, pause: Duration) {
+        for kind in together(kind) {
+            match self.rate {
+                None => self.gate.complain(*kind, pause),
+                Some(_) => self.gate.pause(*kind, pause),
+            }
+        }
     }
 
     /// What was asked for over connections of this kind.
@@ -155,6 +169,15 @@ impl Host {
             SelfMount::Ignored => 2,
         };
         self.self_mount.store(code, Ordering::Relaxed);
+    }
+}
+
+/// The kinds that a registry counts as one with `kind`: small and large blobs are one API.
+const fn together(kind: Kind) -> &'static [Kind] {
+    match kind {
+        Kind::Blobs | Kind::Large => &[Kind::Blobs, Kind::Large],
+        Kind::Manifests => &[Kind::Manifests],
+        Kind::Lists => &[Kind::Lists],
     }
 }
 

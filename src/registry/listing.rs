@@ -14,6 +14,7 @@ use super::auth::Access;
 use super::call::{BEYOND_LIMITS, Call, Fetched, Target};
 use super::client::Client;
 use super::error::{Error, ErrorKind};
+use super::limit::Kind;
 use super::link;
 
 /// Tags asked for per page; ECR refuses more (go-containerregistry #1091).
@@ -68,6 +69,7 @@ impl Pages<'_> {
         }
         let call = || Call {
             target: target.clone(),
+            kind: Kind::Lists,
             ..client.call(self.repository, self.access, Method::GET, String::new())
         };
         let answer = client.transport.fetch(call, limit).await?;

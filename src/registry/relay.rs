@@ -20,6 +20,7 @@ use super::call::{Answer, Call, Lane, Payload, UNCONFIRMED};
 use super::client::Client;
 use super::error::{Error, ErrorKind};
 use super::host::SelfMount;
+use super::limit::Kind;
 use super::upload::{Begun, HUGE_BYTES, Upload};
 
 /// After this many uploads without an answer that tells, one mount more is asked to learn it; below
@@ -184,7 +185,10 @@ impl Client {
 fn call(upload: &Upload, method: Method, location: Url) -> Call<'_> {
     let scope = Scope::pull_push(&upload.repository);
     let at = (&upload.repository, Side::Destination);
-    Call::new(at, method, String::new(), scope).to(location)
+    Call {
+        kind: Kind::Blobs,
+        ..Call::new(at, method, String::new(), scope).to(location)
+    }
 }
 
 /// The request that finishes `upload` with `payload`.

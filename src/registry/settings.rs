@@ -1,5 +1,7 @@
 //! What a client is made with.
 
+use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::oci::{Namespaced, Registry, Repository};
@@ -8,6 +10,7 @@ use super::auth::Side;
 use super::call::RETRY_AFTER_MAX;
 use super::credential::{Credential, Credentials};
 use super::proxy::Proxies;
+use super::rate::Rate;
 use super::tls::{Certificates, Tls};
 
 /// When a request is tried again.
@@ -84,6 +87,10 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// When to try again.
     pub retry: Retry,
+    /// Registries that are asked at a fixed pace, in place of limits that adapt.
+    pub rates: HashMap<Registry, Rate>,
+    /// How many bytes of blobs are read in a second, all transfers together; no bound without it.
+    pub bandwidth: Option<NonZeroU64>,
 }
 
 impl Settings {
@@ -119,6 +126,8 @@ impl Default for Settings {
             proxies: Proxies::default(),
             stall_timeout: Duration::from_mins(1),
             retry: Retry::default(),
+            rates: HashMap::new(),
+            bandwidth: None,
         }
     }
 }

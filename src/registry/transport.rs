@@ -23,6 +23,7 @@ use super::connect::{Connections, Errand};
 use super::error::{Error, ErrorKind, NetworkError, Words, is_passing_status};
 use super::host::{Host, scheme_after};
 use super::place::{check_place, shown};
+use super::rate::Bandwidth;
 use super::settings::Settings;
 use super::tls::Tls;
 
@@ -35,6 +36,7 @@ const CHALLENGES_MAX: u32 = 2;
 pub(super) struct Transport {
     pub(super) settings: Settings,
     connections: Connections,
+    pub(super) bandwidth: Option<Bandwidth>,
     hosts: Mutex<HashMap<Registry, Arc<Host>>>,
     schemes: Flight<(Registry, Tls), &'static str>,
     pub(super) tokens: Tokens,
@@ -44,6 +46,7 @@ impl Transport {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             connections: Connections::new(settings.certificates.clone(), settings.proxies.clone()),
+            bandwidth: settings.bandwidth.map(Bandwidth::new),
             settings,
             hosts: Mutex::default(),
             schemes: Flight::default(),
@@ -54,7 +57,8 @@ impl Transport {
     /// What is known of `registry`.
     pub(super) fn host(&self, registry: &Registry) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(hosts.entry(registry.clone()).or_default())
+        let make = || Arc::new(Host::new(self.settings.rates.get(registry).copied()));
+        Arc::clone(hosts.entry(registry.clone()).or_insert_with(make))
     }
 
     /// The HTTP client for a request to `url`, on behalf of `repository`.
@@ -118,7 +122,9 @@ impl Transport {
             .client((repository, side), Errand::Api, &url)
             .map_err(|kind| probe_error(https, 0, kind))?;
         let mut attempt = 1;
+        let host = self.host(registry);
         loop {
+            host.turn().await;
             let asked = client.get(url.clone()).send();
             let Ok(answer) = tokio::time::timeout(limit, asked).await else {
                 return Err(probe_error(https, attempt, ErrorKind::Stalled(limit)));
@@ -178,7 +184,7 @@ impl Transport {
             let pause = self.settings.retry.pause(attempt, error.wait);
             // One that says itself for how long goes on without us; nobody waits for it.
             if error.kind.is_throttling() && error.again().is_none() {
-                host.complain(pause);
+                host.complain(call.kind, pause);
             }
             // Silence is tried again only while there is time for it.
             let is_silence = matches!(error.kind, ErrorKind::Stalled(_));
@@ -241,16 +247,23 @@ impl Transport {
             Target::Url(url) => url.clone(),
         };
         let permit = match call.lane {
-            Lane::Small => Some(host.small_permit().await),
+            Lane::Small => Some(host.permit(call.kind).await),
             Lane::Held => None,
         };
         let _first = host.introduction().await;
         // Credentials go to the registry's own origin and never come back after leaving it.
         let mut at_home = url.origin() == base.origin();
         let mut authorization = None;
+        // Who relays has waited for its turn before it took its lanes.
+        let relays = matches!(call.method, Method::GET | Method::PUT);
+        let mut is_prepaid = call.lane == Lane::Held && relays && attempt == 1;
         for _ in 0..=REDIRECTS_MAX {
             if at_home {
                 authorization = self.authorization(call).await?;
+                if !is_prepaid {
+                    host.turn().await;
+                }
+                is_prepaid = false;
             }
             let sent = self.execute(call, &url, authorization.as_ref(), attempt);
             let response = match sent.await {
@@ -262,7 +275,7 @@ impl Transport {
             tracing::debug!(method = %call.method, url = %shown(&url), status = status.as_u16(), attempt, "answered");
             let is_answer = status.is_redirection() && call.redirects == Redirects::Answer;
             if status.is_success() || is_answer {
-                host.praise();
+                host.praise(call.kind);
                 return Ok(Tried::Done(Answer {
                     response,
                     attempts: attempt,

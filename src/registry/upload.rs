@@ -15,8 +15,8 @@ use super::auth::{Access, Scope, Side};
 use super::call::{Lane, Redirects};
 use super::client::Client;
 use super::error::{Error, ErrorKind, Mismatch, is_head_refusal};
-use super::host::{Host, SelfMount};
-use super::limit::{Limit, Permit};
+use super::host::SelfMount;
+use super::limit::{Gate, Kind, Permit};
 use super::place::{check_place, shown};
 
 /// Blobs of this size and more count as large transfers, in bytes: bandwidth, not latency, bounds them.
@@ -88,10 +88,10 @@ impl Weight {
         }
     }
 
-    const fn limit(self, host: &Host) -> &Arc<Limit> {
+    const fn kind(self) -> Kind {
         match self {
-            Self::Small => &host.small,
-            Self::Large => &host.large,
+            Self::Small => Kind::Blobs,
+            Self::Large => Kind::Large,
         }
     }
 
@@ -104,11 +104,11 @@ impl Weight {
     }
 }
 
-/// Waits for a place under both limits, without holding one while it waits for the other.
-async fn both(mut one: &Arc<Limit>, mut other: &Arc<Limit>) -> Vec<Permit> {
+/// Waits for a place behind both gates, without holding one while it waits for the other.
+async fn both(mut one: &Arc<Gate>, mut other: &Arc<Gate>, kind: Kind) -> Vec<Permit> {
     loop {
-        let first = one.permit().await;
-        if let Some(second) = other.try_permit() {
+        let first = one.permit(kind).await;
+        if let Some(second) = other.try_permit(kind) {
             return vec![first, second];
         }
         drop(first);
@@ -126,12 +126,16 @@ impl Client {
     ///
     /// Dropping it gives everything back.
     pub async fn lanes(&self, one: &Registry, other: &Registry, weight: Weight) -> Lanes {
-        let permits = if one == other {
-            vec![weight.limit(&self.transport.host(one)).permit().await]
+        let kind = weight.kind();
+        let is_one = one == other;
+        let [one, other] = [one, other].map(|registry| self.transport.host(registry));
+        // The turns of its GET and its PUT, before it takes a place that others wait for.
+        one.turn().await;
+        other.turn().await;
+        let permits = if is_one {
+            vec![one.permit(kind).await]
         } else {
-            let hosts = [one, other].map(|registry| self.transport.host(registry));
-            let [one, other] = hosts.each_ref().map(|host| weight.limit(host));
-            both(one, other).await
+            both(&one.gate, &other.gate, kind).await
         };
         Lanes { _permits: permits }
     }
@@ -421,7 +425,7 @@ mod tests {
         let of = |text: &str| text.parse::<Registry>().unwrap();
         let (to, slow, good) = (of("a.example"), of("docker.io"), of("quay.io"));
         let minute = Duration::from_mins(1);
-        client.transport.host(&slow).complain(minute);
+        client.transport.host(&slow).complain(Kind::Large, minute);
         let mut waiting: Vec<_> = (0..8)
             .map(|_| Box::pin(client.lanes(&slow, &to, Weight::Large)))
             .collect();

@@ -9,6 +9,7 @@ mod blobs;
 mod flight;
 mod leaks;
 mod manifests;
+mod pace;
 mod platforms;
 mod promises;
 mod quirks;
@@ -39,6 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         promises::trials(),
         auth::trials(),
         retry::trials(),
+        pace::trials(),
         blobs::trials(),
         uploads::trials(),
         manifests::trials(),
