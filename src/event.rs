@@ -23,7 +23,7 @@ pub use signature::{
 };
 pub use summary::{End, Summary};
 
-use crate::oci::{Digest, Pinned};
+use crate::oci::{Digest, Pinned, Registry};
 use crate::plan::JobId;
 use crate::text;
 
@@ -58,6 +58,8 @@ pub enum Event {
         /// How long it ran; zero for a job that was never started.
         elapsed: Duration,
     },
+    /// A registry asked for patience, and requests to it wait. Jobs go on by themselves.
+    Paused(Pause),
     /// The run ended; every job is finished, and no event follows.
     Ended {
         /// The counts.
@@ -65,6 +67,17 @@ pub enum Event {
         /// Why it ended.
         end: End,
     },
+}
+
+/// How long a registry is not asked, since it asked for that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// The registry.
+    pub registry: Registry,
+    /// What is not asked for: `manifests`, `blobs` or `lists`.
+    pub requests: &'static str,
+    /// How long, from now on.
+    pub wait: Duration,
 }
 
 /// Something worth telling about a job that goes on.

@@ -45,12 +45,16 @@ pub use work::{Barred, Done, Refused, Work};
 use breaker::{Breaker, Doubt};
 use queue::Queue;
 
-use crate::event::{End, Event, Failure, Kind, Ledger, Note, Outcome, Stage, Summary};
+use crate::event::{End, Event, Failure, Kind, Ledger, Note, Outcome, Pause, Stage, Summary};
+use crate::oci::Registry;
 use crate::pace::Pace;
 use crate::plan::{Course, Job, JobId, Plan};
 
 /// How often the reports are given time to bring themselves up to date.
 const TICK: Duration = Duration::from_millis(200);
+
+/// The shortest pause that is told: shorter ones are over before they are read.
+const PAUSE_TOLD_MIN: Duration = Duration::from_secs(2);
 
 /// The bounds of a run.
 #[derive(Debug, Clone)]
@@ -105,6 +109,7 @@ pub async fn run<W: Work>(
         queue: Queue::default(),
         trials: FuturesUnordered::new(),
         doubted: HashSet::new(),
+        paused: HashMap::new(),
     };
     run.consumer.event(&Event::Began {
         jobs: run.plan.jobs().len(),
@@ -134,6 +139,8 @@ struct Run<'a, W, C> {
     /// Registries that are tried by themselves while jobs run.
     trials: FuturesUnordered<BoxFuture<'static, (Doubt, Refused)>>,
     doubted: HashSet<Doubt>,
+    /// Until when a registry was last told to be waited for, for what.
+    paused: HashMap<(Registry, &'static str), Instant>,
 }
 
 /// What a task brings back.
@@ -217,7 +224,29 @@ impl<W: Work, C: Consumer> Run<'_, W, C> {
                         self.ran(job, &ran);
                     }
                 }
-                _ = tick.tick() => self.consumer.tick(),
+                _ = tick.tick() => {
+                    self.tell_pauses();
+                    self.consumer.tick();
+                }
+            }
+        }
+    }
+
+    /// Tells which registries are waited for, once for each time that one asks for it.
+    fn tell_pauses(&mut self) {
+        let now = Instant::now();
+        for (registry, requests, until) in self.work.pauses() {
+            let wait = until.saturating_duration_since(now);
+            let told = self.paused.entry((registry.clone(), requests));
+            let told = told.or_insert(now);
+            // Many requests that are refused at once are one wish, each a little later than the other.
+            if wait >= PAUSE_TOLD_MIN && until > *told + PAUSE_TOLD_MIN {
+                *told = until;
+                self.consumer.event(&Event::Paused(Pause {
+                    registry,
+                    requests,
+                    wait,
+                }));
             }
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::event::{Copied, Side, Tally};
 use crate::list;
-use crate::oci::{Digest, Pinned, Registry, Repository};
+use crate::oci::{Digest, Pinned, Repository};
 use crate::plan;
 use crate::plan::Rewrite;
 use crate::report::{Failures, Reporter as _};
@@ -458,6 +458,7 @@ impl Story {
             Event::Began { .. }
             | Event::Started { .. }
             | Event::Noted { .. }
+            | Event::Paused(_)
             | Event::Finished { .. }
             | Event::Ended { .. } => None,
         });
@@ -545,6 +546,7 @@ impl Story {
                     }
                     *state = State::Ended;
                 }
+                Event::Paused(_) => {}
                 Event::Ended { summary, end } => {
                     assert_eq!(*summary, self.summary);
                     assert_eq!(*end, self.end);

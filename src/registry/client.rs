@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
 
 use crate::oci::{
-    Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, MediaType, Namespace, Repository,
+    Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, MediaType, Namespace, Registry,
+    Repository,
 };
 
 use super::auth::{Access, Challenge, Scope, Side};
@@ -97,6 +99,12 @@ impl Client {
     /// When this client tries again; a caller that must begin anew keeps to the same.
     pub fn retry(&self) -> Retry {
         self.transport.settings.retry
+    }
+
+    /// What is not asked for now because a registry asked for patience: which registry, what (`manifests`,
+    /// `blobs`, `lists`), and until when.
+    pub fn pauses(&self) -> Vec<(Registry, &'static str, Instant)> {
+        self.transport.pauses()
     }
 
     /// The namespace whose credential `repository` is asked for with; nothing where it is asked for by nobody.

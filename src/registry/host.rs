@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::auth::Challenge;
 use super::limit::{Gate, Kind, Permit};
@@ -111,6 +112,17 @@ impl Host {
                 Some(_) => self.gate.pause(*kind, pause),
             }
         }
+    }
+
+    /// What waits because the registry asked for it, in a word, and until when.
+    pub(super) fn pauses(&self) -> impl Iterator<Item = (&'static str, Instant)> {
+        let kinds = [
+            (Kind::Manifests, "manifests"),
+            (Kind::Blobs, "blobs"),
+            (Kind::Lists, "lists"),
+        ];
+        let pause = |(kind, word)| Some((word, self.gate.closed_until(kind)?));
+        kinds.into_iter().filter_map(pause)
     }
 
     /// What was asked for over connections of this kind.

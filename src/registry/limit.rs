@@ -182,6 +182,12 @@ impl Gate {
         lane.close(now + pause);
     }
 
+    /// Until when requests of this kind wait, since the registry asked for it; nothing where they do not.
+    pub(super) fn closed_until(&self, kind: Kind) -> Option<Instant> {
+        let until = self.state().lane(kind).closed_until;
+        until.filter(|until| *until > Instant::now())
+    }
+
     /// The same where the number of requests is not this gate's to find: they wait for `pause`.
     pub(super) fn pause(&self, kind: Kind, pause: Duration) {
         self.state().lane(kind).close(Instant::now() + pause);

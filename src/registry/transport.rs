@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::flight::Flight;
@@ -59,6 +60,16 @@ impl Transport {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || Arc::new(Host::new(self.settings.rates.get(registry).copied()));
         Arc::clone(hosts.entry(registry.clone()).or_insert_with(make))
+    }
+
+    /// What waits now because a registry asked for it: which registry, what in a word, and until when.
+    pub(super) fn pauses(&self) -> Vec<(Registry, &'static str, Instant)> {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let pauses = |(registry, host): (&Registry, &Arc<Host>)| {
+            let named = |(what, until)| (registry.clone(), what, until);
+            host.pauses().map(named).collect::<Vec<_>>()
+        };
+        hosts.iter().flat_map(pauses).collect()
     }
 
     /// The HTTP client for a request to `url`, on behalf of `repository`.
@@ -163,7 +174,7 @@ impl Transport {
             self.settings.retry.attempts.max(1)
         };
         let stall_timeout = self.settings.stall_timeout;
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let mut challenges = 0;
         let mut attempt = 1;
         loop {

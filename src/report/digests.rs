@@ -80,7 +80,10 @@ impl Reporter for Digests {
                     Ok(())
                 })
             }
-            Event::Began { .. } | Event::Started { .. } | Event::Noted { .. } => Ok(()),
+            Event::Began { .. }
+            | Event::Started { .. }
+            | Event::Noted { .. }
+            | Event::Paused(_) => Ok(()),
         }
     }
 }

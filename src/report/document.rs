@@ -110,7 +110,7 @@ impl Reporter for Document {
                 self.began = (self.clock)();
                 self.warnings.clone_from(warnings);
             }
-            Event::Started { .. } => {}
+            Event::Started { .. } | Event::Paused(_) => {}
             Event::Noted { job, note } => self.note(*job, note),
             Event::Finished {
                 job,

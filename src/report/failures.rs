@@ -177,7 +177,7 @@ impl Reporter for Failures {
                 self.warnings.clone_from(warnings);
                 Ok(())
             }
-            Event::Started { .. } | Event::Noted { .. } => Ok(()),
+            Event::Started { .. } | Event::Noted { .. } | Event::Paused(_) => Ok(()),
         }
     }
 

@@ -68,6 +68,14 @@ impl<W: Write> Lines<W> {
                 None => Ok(()),
             },
             Event::Noted { job, note } => self.note(&plan, *job, note),
+            Event::Paused(pause) => self.write(
+                "paused",
+                &Body::Paused {
+                    registry: pause.registry.as_str(),
+                    requests: pause.requests,
+                    seconds: pause.wait.as_secs(),
+                },
+            ),
             Event::Finished {
                 job,
                 outcome,
@@ -135,6 +143,11 @@ enum Body<'a> {
         place: Place<'a>,
         #[serde(flatten)]
         note: NoteView<'a>,
+    },
+    Paused {
+        registry: &'a str,
+        requests: &'static str,
+        seconds: u64,
     },
     Finished {
         #[serde(flatten)]

@@ -7,7 +7,7 @@ use indicatif::BinaryBytes;
 
 use super::hint::hint;
 use crate::event::{
-    Changed, Checked, Failure, Note, Outcome, Role, Side, Signing, Stage, Tally, Validation,
+    Changed, Checked, Failure, Note, Outcome, Pause, Role, Side, Signing, Stage, Tally, Validation,
     Verdict,
 };
 use crate::plan::{Job, Plan};
@@ -41,6 +41,16 @@ pub(super) fn duration(duration: Duration) -> impl fmt::Display {
         Duration::from_secs(duration.as_secs())
     };
     humantime::format_duration(whole)
+}
+
+/// Why nothing comes of a registry for a while.
+pub(super) fn paused(pause: &Pause) -> String {
+    format!(
+        "`{}` asks for patience: no requests for {} for {}",
+        pause.registry,
+        pause.requests,
+        duration(Duration::from_secs(pause.wait.as_secs().max(1)))
+    )
 }
 
 /// `1 image`, `2 images`.

@@ -132,6 +132,7 @@ impl<W: Write> Terminal<W> {
                     _ => Ok(()),
                 }
             }
+            Event::Paused(pause) => self.print(&format!("{}\n", message::paused(pause))),
             Event::Finished {
                 job,
                 outcome,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 
+use tokio::time::Instant;
+
 use crate::event::{Detail, Failure, Kind, Note, Outcome, Side, Stage, Validation};
-use crate::oci::{Digest, Namespace, PlatformSelection, Reference, Repository};
+use crate::oci::{Digest, Namespace, PlatformSelection, Reference, Registry, Repository};
 use crate::pace::Pace;
 use crate::plan::{Job, JobId, Source};
 use crate::registry::{self, Access};
@@ -228,6 +230,10 @@ fn at_source(failure: Failure) -> Failure {
 }
 
 impl Work for Mirror {
+    fn pauses(&self) -> Vec<(Registry, &'static str, Instant)> {
+        self.engine.client().pauses()
+    }
+
     async fn preflight(&self, side: Side, repositories: &[&Repository]) -> Refused {
         let mut refused = self.reached(side, repositories, Trial::Before).await;
         if side == Side::Source {

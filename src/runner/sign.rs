@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
+use tokio::time::Instant;
+
 use crate::attached::Attached;
 use crate::event::{Failure, Kind, Note, Outcome, Side, Stage};
-use crate::oci::{Digest, Repository};
+use crate::oci::{Digest, Registry, Repository};
 use crate::pace::Pace;
 use crate::plan::{Job, JobId};
 use crate::registry::Access;
@@ -57,6 +59,10 @@ impl Sign {
 }
 
 impl Work for Sign {
+    fn pauses(&self) -> Vec<(Registry, &'static str, Instant)> {
+        self.attached.client().pauses()
+    }
+
     async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Refused {
         ask::reach(
             self.attached.client(),

@@ -1,8 +1,10 @@
 //! The work of `validate`: judge the signatures of one image where it is.
 
+use tokio::time::Instant;
+
 use crate::attached::Attached;
 use crate::event::{Failure, Kind, Note, Outcome, Side, Stage};
-use crate::oci::{Digest, Repository};
+use crate::oci::{Digest, Registry, Repository};
 use crate::pace::Pace;
 use crate::plan::Job;
 use crate::registry::Access;
@@ -47,6 +49,10 @@ impl Validate {
 }
 
 impl Work for Validate {
+    fn pauses(&self) -> Vec<(Registry, &'static str, Instant)> {
+        self.attached.client().pauses()
+    }
+
     async fn preflight(&self, _: Side, repositories: &[&Repository]) -> Refused {
         let mut refused = ask::reach(
             self.attached.client(),

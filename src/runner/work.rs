@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
+use tokio::time::Instant;
+
 use crate::event::{Failure, Note, Outcome, Side};
-use crate::oci::{Digest, Namespace, Repository};
+use crate::oci::{Digest, Namespace, Registry, Repository};
 use crate::pace::Pace;
 use crate::plan::Job;
 
@@ -65,6 +67,12 @@ pub trait Work: Send + Sync + 'static {
         job: &Job,
         barred: &Barred,
     ) -> impl Future<Output = Result<Digest, Failure>> + Send;
+
+    /// What is not asked for now because a registry asked for patience: which registry, what in a word, and
+    /// until when.
+    fn pauses(&self) -> Vec<(Registry, &'static str, Instant)> {
+        Vec::new()
+    }
 
     /// The outcome of a job that took longer than it may.
     fn out_of_time(&self, failure: Failure) -> Outcome {

@@ -25,6 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
             "pace::lists_that_are_throttled_hold_up_no_manifest",
             lists_apart,
         ),
+        trial("pace::a_wish_for_patience_is_told", patience),
         trial("pace::a_token_that_drips_is_left", dripping_token),
         trial("pace::a_manifest_that_drips_is_left", dripping_manifest),
     ]
@@ -171,6 +172,23 @@ async fn lists_apart() {
     listed.expect("a list");
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(road.source.count("GET", "/v2/app/referrers/*"), 2);
+}
+
+/// Who waits for half a minute wants to know for whom.
+async fn patience() {
+    for (format, words) in [
+        ("text", "asks for patience: no requests for manifests for "),
+        ("json", r#""event":"paused","registry":""#),
+    ] {
+        let (from, to) = (TestRegistry::start().await, TestRegistry::start().await);
+        let place = images(&from, 2).await;
+        let throttled = when("GET", "/v2/*/manifests/*").nth(1).respond(429);
+        from.rule(throttled.header("retry-after", "4"));
+        let (source, host) = (from.host(), to.host());
+        let run = format!("mirror -f list.txt -s {source} -d {host} --log-format {format}");
+        let ended = place.run(&run).await.with(0).saying(&[words, &source]);
+        assert_eq!(ended.to_string().matches(words).count(), 1, "{ended}");
+    }
 }
 
 /// A kilobyte of a token, a byte at a time: never silent, and never there.
