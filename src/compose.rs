@@ -25,7 +25,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use budget::{FILE_BYTES_MAX, Limit};
+pub use budget::Limit;
 pub use error::{Error, Reason};
 
 use crate::list::Entry;

@@ -42,14 +42,12 @@ use crate::text::cleaned;
 
 pub use certificate::Signatory;
 pub use error::{Error, Service};
-pub use places::{Places, PlacesError, SIGNING_CONFIG_BYTES_MAX, authority_url, service_url};
-pub use token::{IdentityToken, TOKEN_BYTES_MAX, TokenError, TokenSource};
+pub use places::{Places, PlacesError, authority_url, service_url};
+pub use token::{IdentityToken, TokenError, TokenSource};
 
 use certificate::Certified;
 use log::Logged;
 
-/// The longest answer that is read of an authority or a log, in bytes; theirs have under 20 KiB.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// What is sent and wanted of both.
 const JSON: &str = "application/json";
 /// How often a signature is made anew because its certificate had ended when the log took it.

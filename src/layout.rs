@@ -36,6 +36,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync;
 
+use crate::limits::image::{LAYOUT_MARKER_BYTES_MAX, LAYOUT_ROOT_BYTES_MAX};
 use crate::oci::{Digest, Tag};
 
 pub use entry::{Entry, RepositoryPath};
@@ -52,14 +53,8 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The one version of the format (OCI image specification 1.1, image-layout.md, "oci-layout file").
 const VERSION: &str = "1.0.0";
 
-/// The largest root index that is read or written, in bytes: some 200,000 entries.
-pub const ROOT_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// How much of [`ROOT_BYTES_MAX`] is kept free, in bytes, so that entries can always be removed.
+/// How much of [`LAYOUT_ROOT_BYTES_MAX`] is kept free, in bytes, so that entries can always be removed.
 const ROOT_SPARE_BYTES: usize = 1024 * 1024;
-
-/// The largest `oci-layout` file that is read, in bytes; it has one short field.
-const MARKER_BYTES_MAX: u64 = 64 * 1024;
 
 /// An image layout. Clones are the same layout.
 #[derive(Debug, Clone)]
@@ -293,15 +288,15 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// When the root index cannot be written, or would be larger than [`ROOT_BYTES_MAX`].
+    /// When the root index cannot be written, or would be larger than [`LAYOUT_ROOT_BYTES_MAX`].
     ///
     /// # Cancel safety
     ///
     /// Dropped while waiting, the change was made and will be written with the next one.
     pub async fn put(&self, entry: Entry) -> Result<(), Error> {
         // What can still be written afterwards is a removal, which may leave one entry by digest.
-        if self.root().rendered_bytes() > ROOT_BYTES_MAX - ROOT_SPARE_BYTES {
-            let limit = u64::try_from(ROOT_BYTES_MAX).unwrap_or(u64::MAX);
+        if self.root().rendered_bytes() > LAYOUT_ROOT_BYTES_MAX - ROOT_SPARE_BYTES {
+            let limit = u64::try_from(LAYOUT_ROOT_BYTES_MAX).unwrap_or(u64::MAX);
             let path = self.directory().unwrap_or(Path::new("memory"));
             return Err(Error::new(path.join("index.json"), Kind::TooLarge(limit)));
         }
@@ -407,7 +402,7 @@ fn check_marker(directory: &Path) -> Result<(), Error> {
         image_layout_version: String,
     }
     let path = directory.join("oci-layout");
-    let Some(json) = read_file(&path, MARKER_BYTES_MAX)? else {
+    let Some(json) = read_file(&path, LAYOUT_MARKER_BYTES_MAX)? else {
         return Err(Error::new(directory, Kind::NotALayout));
     };
     let marker: Marker =
@@ -440,7 +435,7 @@ fn check_empty(directory: &Path) -> Result<(), Error> {
 
 fn read_root(directory: &Path) -> Result<Root, Error> {
     let path = directory.join("index.json");
-    let limit = u64::try_from(ROOT_BYTES_MAX).unwrap_or(u64::MAX);
+    let limit = u64::try_from(LAYOUT_ROOT_BYTES_MAX).unwrap_or(u64::MAX);
     let Some(json) = read_file(&path, limit)? else {
         return Err(Error::io(&path, "open it")(io::ErrorKind::NotFound.into()));
     };

@@ -28,7 +28,8 @@
 //! 2. [`registry`]: the distribution API · [`layout`]: OCI image layouts · [`flight`]: one run per key ·
 //!    [`pace`]: a job's clock
 //! 1. [`list`] · [`compose`] · [`plan`] · [`policy`] · [`event`]: pure
-//! 0. [`oci`]: the words of the specifications · [`text`]: what others wrote, made fit to print
+//! 0. [`oci`]: the words of the specifications · [`text`]: what others wrote, made fit to print · [`limits`]: how
+//!    much of anything is read
 
 pub mod attached;
 pub mod cli;
@@ -37,6 +38,7 @@ pub mod event;
 pub mod flight;
 pub mod keyless;
 pub mod layout;
+pub mod limits;
 pub mod list;
 pub mod oci;
 pub mod pace;

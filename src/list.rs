@@ -20,24 +20,16 @@ use std::sync::Arc;
 
 pub use error::{Error, Reason};
 pub use settings::{
-    CertificateWords, Collected, Fault, FaultReason, Key, Settings, Sign, VALUE_BYTES_MAX, Verify,
-    Words,
+    CertificateWords, Collected, Fault, FaultReason, Key, Settings, Sign, Verify, Words,
 };
 
+use crate::limits::input::{LIST_BYTES_MAX, LIST_LINE_BYTES_MAX, LIST_LINES_MAX};
 use crate::oci;
 use crate::oci::{Reference, Tag};
 use crate::text;
 
 use words::{Word, column, words};
 
-/// The most lines of one list that may name images; comments and blank lines are not counted.
-///
-/// The largest public list known has 2,172 (Rancher's, 2025).
-pub const LINES_MAX: usize = 100_000;
-/// The longest line of a list, in bytes, without its line end.
-pub const LINE_BYTES_MAX: usize = 4096;
-/// The largest list, in bytes (64 MiB): [`LINES_MAX`] lines of 671 bytes each.
-pub const LIST_BYTES_MAX: usize = 64 << 20;
 /// How much of a file's name is kept to name its lines, in characters.
 pub const FILE_CHARS_MAX: usize = 200;
 
@@ -156,8 +148,8 @@ pub struct Parsed {
 ///
 /// # Errors
 ///
-/// When the file as a whole is no list, with the line where that was seen: more than [`LINES_MAX`]
-/// lines that name images, a line of more than [`LINE_BYTES_MAX`], more than [`LIST_BYTES_MAX`]
+/// When the file as a whole is no list, with the line where that was seen: more than [`LIST_LINES_MAX`]
+/// lines that name images, a line of more than [`LIST_LINE_BYTES_MAX`], more than [`LIST_BYTES_MAX`]
 /// altogether, a NUL byte, bytes that are not UTF-8, or a failure to read it. A line that is merely
 /// wrong is no error here: it stands in [`Parsed::bad`].
 pub fn parse<R: BufRead>(file: &str, mut reader: R) -> Result<Parsed, Error> {
@@ -167,7 +159,7 @@ pub fn parse<R: BufRead>(file: &str, mut reader: R) -> Result<Parsed, Error> {
     let mut number = 0_usize;
     let mut taken = 0_usize;
     let mut images = 0_usize;
-    let limit = u64::try_from(LINE_BYTES_MAX + LINE_MARGIN_BYTES).unwrap_or(u64::MAX);
+    let limit = u64::try_from(LIST_LINE_BYTES_MAX + LINE_MARGIN_BYTES).unwrap_or(u64::MAX);
     loop {
         buffer.clear();
         number += 1;
@@ -189,7 +181,7 @@ pub fn parse<R: BufRead>(file: &str, mut reader: R) -> Result<Parsed, Error> {
         let said = said(text).transpose();
         let Some(said) = said else { continue };
         images += 1;
-        if images > LINES_MAX {
+        if images > LIST_LINES_MAX {
             return Err(whole(Reason::TooManyLines));
         }
         match said {
@@ -231,8 +223,8 @@ fn decode(buffer: &[u8], number: usize) -> Result<&str, (usize, Reason)> {
     if let Some(at) = line.iter().position(|byte| *byte == 0) {
         return Err((at + 1, Reason::Binary));
     }
-    let whole = buffer.ends_with(b"\n") || buffer.len() < LINE_BYTES_MAX + LINE_MARGIN_BYTES;
-    if line.len() > LINE_BYTES_MAX || !whole {
+    let whole = buffer.ends_with(b"\n") || buffer.len() < LIST_LINE_BYTES_MAX + LINE_MARGIN_BYTES;
+    if line.len() > LIST_LINE_BYTES_MAX || !whole {
         return Err((1, Reason::LineTooLong));
     }
     std::str::from_utf8(line).map_err(|error| {
@@ -290,7 +282,7 @@ fn said(text: &str) -> Result<Option<(Names, Settings)>, Wrong> {
 /// When it names no image, or more lines than one, or is longer than a line of a list may be.
 pub fn line(file: &Arc<str>, number: usize, text: &str) -> Result<Entry, Error> {
     let wrong = |(at, reason)| Error::new(file, number, column(text, at), text, reason);
-    if text.len() > LINE_BYTES_MAX {
+    if text.len() > LIST_LINE_BYTES_MAX {
         return Err(Error::new(file, number, 1, text, Reason::LineTooLong));
     }
     let (names, settings) = said(text)

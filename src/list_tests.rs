@@ -228,17 +228,17 @@ fn what_is_no_list_is_refused_as_a_whole() {
         (2, 3, Reason::NotUtf8)
     ));
     assert!(matches!(found(b"\xff\xfen\0g\0"), (1, 1, Reason::Utf16)));
-    let long = format!("a:1\n#{}\n", "x".repeat(LINE_BYTES_MAX));
+    let long = format!("a:1\n#{}\n", "x".repeat(LIST_LINE_BYTES_MAX));
     assert!(matches!(
         found(long.as_bytes()),
         (2, 1, Reason::LineTooLong)
     ));
-    let returns = format!("a:1{}\nb:1\n", "\r".repeat(2 * LINE_BYTES_MAX));
+    let returns = format!("a:1{}\nb:1\n", "\r".repeat(2 * LIST_LINE_BYTES_MAX));
     assert!(matches!(
         found(returns.as_bytes()),
         (1, 1, Reason::LineTooLong)
     ));
-    let fits = format!("\u{feff}#{}\r\na:1", "x".repeat(LINE_BYTES_MAX - 1));
+    let fits = format!("\u{feff}#{}\r\na:1", "x".repeat(LIST_LINE_BYTES_MAX - 1));
     assert_eq!(read(fits.as_bytes()).entries.len(), 1);
 }
 
@@ -285,7 +285,7 @@ fn an_endless_line_is_given_up_at_once() {
     let mut stream = Endless::of(b"xxxxxxxx");
     let error = parse("-", &mut stream).unwrap_err();
     assert!(matches!(error.reason, Reason::LineTooLong));
-    assert!(stream.taken <= LINE_BYTES_MAX + LINE_MARGIN_BYTES);
+    assert!(stream.taken <= LIST_LINE_BYTES_MAX + LINE_MARGIN_BYTES);
 }
 
 /// A comment line of the greatest length.
@@ -300,7 +300,7 @@ fn endless_lines_are_given_up() {
     let mut stream = Endless::of(b"a/b:1\n");
     let error = parse("-", &mut stream).unwrap_err();
     assert!(matches!(error.reason, Reason::TooManyLines));
-    assert_eq!(error.line, LINES_MAX + 1);
+    assert_eq!(error.line, LIST_LINES_MAX + 1);
     let mut stream = Endless::of(b"a/b c/d\n");
     let error = parse("-", &mut stream).unwrap_err();
     assert!(matches!(error.reason, Reason::TooManyLines));
@@ -309,12 +309,12 @@ fn endless_lines_are_given_up() {
     let mut stream = Endless::of(COMMENT);
     let error = parse("-", &mut stream).unwrap_err();
     assert!(matches!(error.reason, Reason::ListTooLong));
-    assert!(stream.taken <= LIST_BYTES_MAX + LINE_BYTES_MAX);
+    assert!(stream.taken <= LIST_BYTES_MAX + LIST_LINE_BYTES_MAX);
 }
 
 #[test]
 fn comments_are_not_counted() {
-    let text = "#\n\n".repeat(LINES_MAX) + "a:1";
+    let text = "#\n\n".repeat(LIST_LINES_MAX) + "a:1";
     assert_eq!(read(text.as_bytes()).entries.len(), 1);
 }
 

@@ -16,10 +16,10 @@ mod raw;
 mod reference;
 
 pub use append::{entries_of, referrer_entry, with_layers, with_referrers, without_referrers};
-pub use descriptor::{BLOB_BYTES_MAX, Descriptor};
+pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, Digester};
 pub use edit::{merged, selected};
-pub use manifest::{Image, Index, MANIFEST_BYTES_MAX, Manifest, View};
+pub use manifest::{Image, Index, Manifest, View};
 pub use media_type::MediaType;
 pub use namespace::{Namespace, Namespaced};
 pub use platform::{Platform, PlatformSelection};

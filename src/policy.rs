@@ -19,8 +19,6 @@ use strict::{Fields, Value};
 use crate::oci::Reference;
 use crate::text::cleaned;
 
-/// The largest policy that is read, in bytes.
-pub const POLICY_BYTES_MAX: u64 = 1024 * 1024;
 /// How much of a transport or scope an [`Error`] shows, in characters.
 const SCOPE_CHARS_MAX: usize = 200;
 

@@ -40,7 +40,7 @@ pub use client::{Client, Deleted, Pushed, Resolved};
 pub use credential::{Credential, Credentials, Renew};
 pub use error::{Distrust, Error, ErrorKind, Mismatch, NetworkError, Words};
 pub use harbor::{Made, Project, project_of};
-pub use listing::{Listing, REFERRERS_MAX};
+pub use listing::Listing;
 pub use proxy::Proxies;
 pub use rate::Rate;
 pub use relay::RelayError;

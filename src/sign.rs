@@ -22,8 +22,9 @@ use bytes::Bytes;
 
 use crate::attached::Attached;
 use crate::event::{Author, Evidence, Failure, Format, Role, SignedManifest};
+use crate::limits::signature::PAYLOAD_BYTES_MAX;
 use crate::oci::{self, Algorithm, Descriptor, Pinned, Reference, Repository};
-use crate::sigstore::{PAYLOAD_BYTES_MAX, Payload, StatementSubject};
+use crate::sigstore::{Payload, StatementSubject};
 use crate::verify;
 
 pub use own::Hand;

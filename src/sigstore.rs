@@ -20,22 +20,20 @@ mod signers;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{
-    BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, IN_TOTO, Statement, StatementSubject,
-};
+pub use bundle::{Bundle, COSIGN_SIGN_PREDICATE, IN_TOTO, Statement, StatementSubject};
 pub use certificate::{
     BUILT_IN_ROOT_DATE, CERTIFICATE_ANNOTATION, CHAIN_ANNOTATION, Certificates, Certified,
-    ENTRY_ANNOTATION, LoggedKeys, Material, Pieces, Pki, ROOT_BYTES_MAX, Relaxed, RootError,
-    Subject, TIMESTAMP_ANNOTATION, TrustRoot, Whom, Words, WordsError,
+    ENTRY_ANNOTATION, LoggedKeys, Material, Pieces, Pki, Relaxed, RootError, Subject,
+    TIMESTAMP_ANNOTATION, TrustRoot, Whom, Words, WordsError,
 };
-pub use key::{
-    KEY_FILE_BYTES_MAX, KeyError, KeyFile, Passphrase, PrivateKey, PublicKey, SealedKey,
-};
-pub use payload::{PAYLOAD_BYTES_MAX, Payload};
+pub use key::{KeyError, KeyFile, Passphrase, PrivateKey, PublicKey, SealedKey};
+pub use payload::Payload;
 pub use signers::{Maker, Signers};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+use crate::limits::signature::SIGNATURE_BYTES_MAX;
 
 /// The media type of a simple-signing payload, as a layer (cosign's signature specification).
 pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -45,9 +43,6 @@ pub const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 pub const SIGNATURE_CONFIG: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 /// The annotation of a bundle's manifest that names the predicate of the statement in it; unverified.
 pub const PREDICATE_ANNOTATION: &str = "dev.sigstore.bundle.predicateType";
-
-/// The longest signature that is read, in bytes; RSA of 8192 bits makes 1024.
-const SIGNATURE_BYTES_MAX: usize = 4 * 1024;
 
 /// Why a signature is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,10 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::limits::input::TEMPLATE_BYTES_MAX;
 use crate::oci::{Digest, Repository, Tag};
-
-/// The longest template, in bytes; names are shorter, annotations need not be longer.
-const TEMPLATE_BYTES_MAX: usize = 4096;
 
 /// A text with placeholders, checked when it is read. The default is the empty text, which is read from nothing,
 /// since a name is never empty, and the value of an annotation may be.

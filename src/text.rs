@@ -6,10 +6,7 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// How large a compiled regular expression may become, in bytes. What is written out in the longest setting, 4,000
-/// bytes, takes 160 KiB, and usual expressions take less than 10. One takes at most a fifth of a millisecond to
-/// compile then, so that thousands of them in one file cost no more than a second or two.
-const REGEXP_BYTES_MAX: usize = 256 << 10;
+use crate::limits::input::REGEXP_BYTES_MAX;
 
 /// Compiles a regular expression. Classes such as `\d` and `\w` and the flag `i` mean ASCII, as in the RE2 of
 /// cosign.

@@ -20,8 +20,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 
-pub use choose::{Chosen, MANIFESTS_MAX, Subjects, choose};
-pub use gather::SIGNATURES_MAX;
+pub use choose::{Chosen, Subjects, choose};
 pub use judge::{judge, signatures};
 
 use crate::attached::Attached;

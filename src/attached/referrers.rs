@@ -5,11 +5,12 @@ use std::collections::HashSet;
 
 use serde_json::value::RawValue;
 
+use crate::limits::answer::REFERRERS_MAX;
 use crate::oci::{
     self, Descriptor, Digest, Identifier, Index, Manifest, Pinned, Reason, Repository, Tag,
     entries_of, referrer_entry, with_referrers, without_referrers,
 };
-use crate::registry::{Access, Deleted, Listing, REFERRERS_MAX};
+use crate::registry::{Access, Deleted, Listing};
 
 use super::{Attached, Edit, Error, Referrer, TagKind, Tags, Updated};
 

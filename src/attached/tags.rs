@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
+use crate::limits::answer::KNOWN_TAG_PAGES_MAX;
 use crate::oci::{Digest, Repository, Tag};
 use crate::registry::{self, ErrorKind};
 
@@ -11,9 +12,6 @@ use super::{Attached, Error, held};
 /// How many digits of a digest stand in a tag: all of SHA-256, and as many of SHA-512, for more do not fit
 /// (OCI distribution specification 1.1, "Referrers Tag Schema").
 const DIGITS: usize = 64;
-/// How many pages of tags are read to learn which a repository has: 50,000 tags where a registry gives as
-/// many a page as it is asked for. Asking for each tag by itself is cheaper beyond that.
-const PAGES_MAX: usize = 50;
 
 /// Which of the tags that are named after a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,7 +133,7 @@ impl Attached {
     ) -> Result<bool, registry::Error> {
         let client = self.client();
         let listed = client
-            .tags_where(repository, PAGES_MAX, &TagKind::is_any)
+            .tags_where(repository, KNOWN_TAG_PAGES_MAX, &TagKind::is_any)
             .await;
         match listed {
             Ok(Some(tags)) => {

@@ -10,9 +10,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use crate::keyless::{
-    IdentityToken, Places, SIGNING_CONFIG_BYTES_MAX, Session, TOKEN_BYTES_MAX, TokenError,
-    TokenSource, authority_url, service_url,
+    IdentityToken, Places, Session, TokenError, TokenSource, authority_url, service_url,
 };
+use crate::limits::signature::{IDENTITY_TOKEN_BYTES_MAX, SIGNING_CONFIG_BYTES_MAX};
 use crate::list::Sign;
 use crate::registry::Services;
 use crate::sigstore::Relaxed;
@@ -203,7 +203,7 @@ fn from_file(path: PathBuf) -> Result<(IdentityToken, TokenSource), Error> {
 }
 
 fn read(path: &Path) -> io::Result<SecretString> {
-    let limit = u64::try_from(TOKEN_BYTES_MAX).unwrap_or(u64::MAX);
+    let limit = u64::try_from(IDENTITY_TOKEN_BYTES_MAX).unwrap_or(u64::MAX);
     let mut text = String::new();
     File::open(path)?
         .take(limit.saturating_add(1))

@@ -6,13 +6,14 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::limits::signature::KEY_FILE_BYTES_MAX;
 use crate::list::{Line, Sign};
 use crate::oci::{Digest, PlatformSelection, Reference, Registry, Repository, Tag};
 use crate::plan::{Job, Plan};
 use crate::policy::SignedIdentity;
 use crate::runner::{Identity, Means, Signer};
 use crate::sign::{Claim, Formats};
-use crate::sigstore::{KEY_FILE_BYTES_MAX, KeyError, KeyFile, PrivateKey, PublicKey, SealedKey};
+use crate::sigstore::{KeyError, KeyFile, PrivateKey, PublicKey, SealedKey};
 use crate::template::{Template, Values};
 use crate::verify::Subjects;
 

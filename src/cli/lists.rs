@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::compose::{self, Keys};
-use crate::list::{self, Entry, LIST_BYTES_MAX, Line};
+use crate::limits::input::LIST_BYTES_MAX;
+use crate::list::{self, Entry, Line};
 use crate::plan::{self, Plan};
 use crate::report::{self, Skipped};
 use crate::text;

@@ -7,13 +7,11 @@ use std::path::Path;
 use secrecy::ExposeSecret as _;
 use secrecy::zeroize::Zeroizing;
 
+use crate::limits::input::PASSPHRASE_FILE_BYTES_MAX;
 use crate::sigstore::Passphrase;
 
 use super::Environment;
 use super::error::Error;
-
-/// The longest passphrase that is read from a file, in bytes.
-const FILE_BYTES_MAX: u64 = 4096;
 
 /// What a passphrase is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -80,16 +78,20 @@ fn read(path: &Path) -> Result<Passphrase, Error> {
     let shown = path.display();
     let mut bytes = Zeroizing::new(Vec::new());
     File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .and_then(|file| {
+            file.take(PASSPHRASE_FILE_BYTES_MAX + 1)
+                .read_to_end(&mut bytes)
+        })
         .map_err(|error| {
             Error::usage(
                 &format!("cannot read the passphrase from `{shown}`"),
                 &error,
             )
         })?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
-        let what =
-            format!("`{shown}` has more than {FILE_BYTES_MAX} bytes, which no passphrase has");
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > PASSPHRASE_FILE_BYTES_MAX) {
+        let what = format!(
+            "`{shown}` has more than {PASSPHRASE_FILE_BYTES_MAX} bytes, which no passphrase has"
+        );
         return Err(Error::refused(&what));
     }
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
@@ -134,7 +136,7 @@ mod tests {
         let path = folder.path().join("passphrase");
         let said = read(&path).unwrap_err().to_string();
         assert!(said.contains("passphrase`"), "{said}");
-        let length = usize::try_from(FILE_BYTES_MAX).unwrap();
+        let length = usize::try_from(PASSPHRASE_FILE_BYTES_MAX).unwrap();
         std::fs::write(&path, "s".repeat(length)).unwrap();
         assert!(read(&path).is_ok());
         std::fs::write(&path, "s".repeat(length + 1)).unwrap();

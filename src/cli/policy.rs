@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::policy::{POLICY_BYTES_MAX, Policy};
+use crate::limits::input::POLICY_BYTES_MAX;
+use crate::policy::Policy;
 use crate::runner::Gate;
 
 use super::args::Copying;

@@ -6,12 +6,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::limits::signature::TRUSTED_ROOT_BYTES_MAX;
 use crate::list::{self, Line, Verify};
 use crate::plan::Plan;
 use crate::runner::Identity;
-use crate::sigstore::{
-    Certificates, LoggedKeys, Pieces, ROOT_BYTES_MAX, Relaxed, Signers, TrustRoot, Whom, Words,
-};
+use crate::sigstore::{Certificates, LoggedKeys, Pieces, Relaxed, Signers, TrustRoot, Whom, Words};
 
 use super::Environment;
 use super::args::{IdentityArgs, TrustArgs, Who};
@@ -462,7 +461,10 @@ fn read_root(path: &Path) -> Result<TrustRoot, Error> {
 fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(ROOT_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .and_then(|file| {
+            file.take(TRUSTED_ROOT_BYTES_MAX + 1)
+                .read_to_end(&mut bytes)
+        })
         .map_err(|error| Error::usage(&format!("cannot read `{}`", path.display()), &error))?;
     Ok(bytes)
 }

@@ -5,19 +5,10 @@
 
 use std::fmt;
 
-/// The largest compose file or file with variables, in bytes (1 MiB). The largest published ones have
-/// some hundred KiB.
-pub const FILE_BYTES_MAX: usize = 1 << 20;
-/// The deepest nesting of mappings and lists in a file; compose files have about ten.
-const DEPTH_MAX: usize = 64;
-/// The most values of all files together, those that aliases and `extends` repeat included.
-const NODES_MAX: usize = 500_000;
-/// The most text of all values together, in bytes (16 MiB), what variables bring included.
-const TEXT_BYTES_MAX: usize = 16 << 20;
-/// The most files of one project; `extends` and `include` name them.
-const FILES_MAX: usize = 256;
-/// The longest chain of `extends`, of `include`, and of templates in templates.
-const CHAIN_MAX: usize = 32;
+use crate::limits::input::{
+    COMPOSE_CHAIN_MAX, COMPOSE_DEPTH_MAX, COMPOSE_FILE_BYTES_MAX, COMPOSE_FILES_MAX,
+    COMPOSE_TEXT_BYTES_MAX, COMPOSE_VALUES_MAX,
+};
 
 /// A bound that was passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,20 +30,20 @@ pub enum Limit {
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File => write!(f, "the file has more than {FILE_BYTES_MAX} bytes"),
-            Self::Depth => write!(f, "nested more than {DEPTH_MAX} deep"),
+            Self::File => write!(f, "the file has more than {COMPOSE_FILE_BYTES_MAX} bytes"),
+            Self::Depth => write!(f, "nested more than {COMPOSE_DEPTH_MAX} deep"),
             Self::Nodes => write!(
                 f,
-                "more than {NODES_MAX} values, with those that aliases, merges and `extends` repeat"
+                "more than {COMPOSE_VALUES_MAX} values, with those that aliases, merges and `extends` repeat"
             ),
             Self::Text => write!(
                 f,
-                "more than {TEXT_BYTES_MAX} bytes, with what aliases and variables repeat"
+                "more than {COMPOSE_TEXT_BYTES_MAX} bytes, with what aliases and variables repeat"
             ),
-            Self::Files => write!(f, "more than {FILES_MAX} files in one project"),
+            Self::Files => write!(f, "more than {COMPOSE_FILES_MAX} files in one project"),
             Self::Chain => write!(
                 f,
-                "more than {CHAIN_MAX} in a chain of `extends`, `include` or templates"
+                "more than {COMPOSE_CHAIN_MAX} in a chain of `extends`, `include` or templates"
             ),
         }
     }
@@ -69,9 +60,9 @@ pub(super) struct Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self {
-            nodes: NODES_MAX,
-            text: TEXT_BYTES_MAX,
-            files: FILES_MAX,
+            nodes: COMPOSE_VALUES_MAX,
+            text: COMPOSE_TEXT_BYTES_MAX,
+            files: COMPOSE_FILES_MAX,
         }
     }
 }
@@ -91,7 +82,7 @@ impl Budget {
 
     /// Pays for a file of so many bytes.
     pub(super) fn file(&mut self, bytes: usize) -> Result<(), Limit> {
-        if bytes > FILE_BYTES_MAX {
+        if bytes > COMPOSE_FILE_BYTES_MAX {
             return Err(Limit::File);
         }
         self.files = self.files.checked_sub(1).ok_or(Limit::Files)?;
@@ -100,7 +91,7 @@ impl Budget {
 
     /// Whether something may stand at this depth.
     pub(super) const fn depth(depth: usize) -> Result<(), Limit> {
-        if depth > DEPTH_MAX {
+        if depth > COMPOSE_DEPTH_MAX {
             return Err(Limit::Depth);
         }
         Ok(())
@@ -108,7 +99,7 @@ impl Budget {
 
     /// Whether a chain may be so long.
     pub(super) const fn chain(length: usize) -> Result<(), Limit> {
-        if length > CHAIN_MAX {
+        if length > COMPOSE_CHAIN_MAX {
             return Err(Limit::Chain);
         }
         Ok(())

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::budget::{Budget, FILE_BYTES_MAX};
+use crate::limits::input::COMPOSE_FILE_BYTES_MAX;
+use crate::list;
+use crate::text;
+
+use super::budget::Budget;
 use super::error::{Error, Reason};
 use super::named::folder;
 use super::project::Table;
 use super::template::{Filling, Variables};
 use super::yaml::{Node, Place, Value, Wrong};
 use super::{Files, dotenv};
-use crate::list;
-use crate::text;
 
 /// The file with variables beside a compose file.
 const DOTENV: &str = ".env";
@@ -116,10 +118,13 @@ impl Project<'_> {
 
     /// Reads a file that is named at `from`.
     pub(super) fn open(&mut self, path: &Path, from: Place) -> Result<(usize, String), Wrong> {
-        let bytes = self.files.read(path, FILE_BYTES_MAX).map_err(|error| {
-            let path = Reason::shown(&path.to_string_lossy());
-            (from, Reason::Names { path, error })
-        })?;
+        let bytes = self
+            .files
+            .read(path, COMPOSE_FILE_BYTES_MAX)
+            .map_err(|error| {
+                let path = Reason::shown(&path.to_string_lossy());
+                (from, Reason::Names { path, error })
+            })?;
         let file = self.known(path);
         let text = self.text(file, &bytes)?;
         Ok((file, text))

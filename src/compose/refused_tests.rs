@@ -183,7 +183,10 @@ fn small_files_cannot_grow_without_end() {
     assert!(said(&long, &[])[0].contains("bytes, with what aliases"));
     let deep = format!("services: {}", "[".repeat(200));
     assert!(said(&deep, &[])[0].contains("nested more than"));
-    let huge = format!("# {}", "x".repeat(FILE_BYTES_MAX));
+    let huge = format!(
+        "# {}",
+        "x".repeat(crate::limits::input::COMPOSE_FILE_BYTES_MAX)
+    );
     assert!(said(&huge, &[])[0].contains("the file has more than"));
     let nested = format!(
         "services: {{a: {{image: \"{}x{}\"}}}}",

@@ -13,18 +13,16 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::der::pem::{LineEnding, encode_string};
 
+use crate::limits::answer::SERVICE_ANSWER_BYTES_MAX;
+use crate::limits::signature::{ISSUED_CERTIFICATE_BYTES_MAX, ISSUED_CHAIN_MAX};
 use crate::registry::{Body, Question, Services};
 use crate::text::cleaned;
 
+use super::JSON;
 use super::error::{Error, Service};
 use super::places::below;
 use super::token::IdentityToken;
-use super::{ANSWER_BYTES_MAX, JSON};
 
-/// The most certificates that a chain may have; Fulcio's have three.
-const CHAIN_MAX: usize = 10;
-/// The largest certificate that is read, in bytes; the decoder takes long for larger ones that are made for it.
-const LEAF_BYTES_MAX: usize = 32 * 1024;
 /// A certificate is not used any more when it has less than this left, or a fifth of its life where that is
 /// shorter: the log has to have the signature while it lasts (a log answers within seconds).
 const MARGIN_MAX: Duration = Duration::from_mins(1);
@@ -129,7 +127,7 @@ pub(super) async fn certified(
         accept: JSON,
         body: Some(request(&key, token)?),
         secrets: token.secrets(),
-        answer_bytes_max: ANSWER_BYTES_MAX,
+        answer_bytes_max: SERVICE_ANSWER_BYTES_MAX,
         takes_conflict: false,
     };
     let reply = services.ask(&question).await;
@@ -195,8 +193,10 @@ fn read(body: &[u8], key: KeyPair, now: Timestamp) -> Result<Certified, String> 
         (Some(_), Some(_)) | (None, None) => return Err("it has not one certificate".to_owned()),
     };
     let certificates = given.chain.certificates;
-    if certificates.len() > CHAIN_MAX {
-        return Err(format!("its chain has more than {CHAIN_MAX} certificates"));
+    if certificates.len() > ISSUED_CHAIN_MAX {
+        return Err(format!(
+            "its chain has more than {ISSUED_CHAIN_MAX} certificates"
+        ));
     }
     let mut chain = Vec::with_capacity(certificates.len());
     for pem in &certificates {
@@ -204,9 +204,9 @@ fn read(body: &[u8], key: KeyPair, now: Timestamp) -> Result<Certified, String> 
     }
     let mut chain = chain.into_iter();
     let leaf = chain.next().ok_or("its chain is empty")?;
-    if leaf.as_bytes().len() > LEAF_BYTES_MAX {
+    if leaf.as_bytes().len() > ISSUED_CERTIFICATE_BYTES_MAX {
         return Err(format!(
-            "its certificate has more than {LEAF_BYTES_MAX} bytes"
+            "its certificate has more than {ISSUED_CERTIFICATE_BYTES_MAX} bytes"
         ));
     }
     let info = parse_certificate_info(&leaf).map_err(|error| error.to_string())?;

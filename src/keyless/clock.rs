@@ -4,12 +4,11 @@ use sigstore_crypto::sha256;
 use sigstore_types::{SignatureBytes, TimestampToken};
 use url::Url;
 
+use crate::limits::answer::TIMESTAMP_ANSWER_BYTES_MAX;
 use crate::registry::{Body, Question, Services};
 
 use super::error::{Error, Service};
 
-/// The longest answer that is read, in bytes; with the chain of the authority it has some 5 KiB.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// A request up to the digest, in DER (RFC 3161, section 2.4.1): version 1, and SHA-256 without parameters.
 const HEAD: [u8; 22] = [
     0x30, 0x37, // the request
@@ -48,7 +47,7 @@ pub(super) async fn stamp(
             bytes: request(signature).into(),
         }),
         secrets: &[],
-        answer_bytes_max: ANSWER_BYTES_MAX,
+        answer_bytes_max: TIMESTAMP_ANSWER_BYTES_MAX,
         takes_conflict: false,
     };
     let reply = services.ask(&question).await;

@@ -15,18 +15,18 @@ use sigstore_types::{
 };
 use url::Url;
 
+use crate::limits::answer::SERVICE_ANSWER_BYTES_MAX;
+use crate::limits::signature::LOG_ENTRY_NAME_BYTES_MAX;
 use crate::registry::{Body, Question, Reply, Services};
 use crate::text::cleaned;
 
 use super::certificate::Certified;
 use super::error::{Error, Service};
 use super::places::below;
-use super::{ANSWER_BYTES_MAX, JSON, to_base64};
+use super::{JSON, to_base64};
 
 /// How much of what a log wrote is shown, in characters.
 const SHOWN_CHARS_MAX: usize = 200;
-/// The longest name of an entry: the number of a tree and a SHA-256, in hex.
-const UUID_CHARS_MAX: usize = 80;
 
 /// What is to be logged.
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +111,7 @@ pub(super) async fn entry(
             accept: JSON,
             body: None,
             secrets: &[],
-            answer_bytes_max: ANSWER_BYTES_MAX,
+            answer_bytes_max: SERVICE_ANSWER_BYTES_MAX,
             takes_conflict: false,
         };
         let there = services.ask(&question).await;
@@ -158,7 +158,7 @@ async fn post(services: &Services, url: &Url, request: &Value) -> Result<Reply, 
             bytes: request.to_string().into(),
         }),
         secrets: &[],
-        answer_bytes_max: ANSWER_BYTES_MAX,
+        answer_bytes_max: SERVICE_ANSWER_BYTES_MAX,
         takes_conflict: true,
     };
     let reply = services.ask(&question).await;
@@ -174,7 +174,7 @@ fn place_of(reply: &Reply, url: &Url) -> Result<Url, Error> {
         .and_then(|mut parts| parts.next_back());
     let is_name = |name: &&str| {
         !name.is_empty()
-            && name.len() <= UUID_CHARS_MAX
+            && name.len() <= LOG_ENTRY_NAME_BYTES_MAX
             && name.bytes().all(|byte| byte.is_ascii_hexdigit())
     };
     match name.filter(is_name) {

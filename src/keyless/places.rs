@@ -11,9 +11,6 @@ use sigstore_trust_root::{
 };
 use url::{Host, Url};
 
-/// The longest signing config that is read, in bytes; that of the public instance has 2 KiB.
-pub const SIGNING_CONFIG_BYTES_MAX: u64 = 1024 * 1024;
-
 /// Why services cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlacesError {

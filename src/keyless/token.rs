@@ -14,17 +14,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::limits::signature::{IDENTITY_NAME_BYTES_MAX, IDENTITY_TOKEN_BYTES_MAX};
 use crate::text::cleaned;
 
-/// The longest token that is read, in bytes. Those of GitLab and GitHub have some 2 KiB, and servers take
-/// 8 KiB for all headers together.
-pub const TOKEN_BYTES_MAX: usize = 32 * 1024;
 /// The shortest part of a token that is looked for in answers, in bytes: signatures have 64 and more.
 const PART_BYTES_MIN: usize = 16;
 /// How much of a name in a token is shown, in characters.
 const NAME_CHARS_MAX: usize = 300;
-/// The longest name that is taken from a token, in bytes.
-const NAME_BYTES_MAX: usize = 2048;
 
 /// Why a text is no token that could be used. None has any of the token in it but the names that go into the
 /// certificate.
@@ -103,7 +99,7 @@ impl IdentityToken {
     /// As [`TokenError`]; one that has ended is none, see [`IdentityToken::expired`].
     pub fn parse(text: &SecretString) -> Result<Self, TokenError> {
         let token = text.expose_secret().trim();
-        if token.len() > TOKEN_BYTES_MAX {
+        if token.len() > IDENTITY_TOKEN_BYTES_MAX {
             return Err(TokenError::Form("it has more than 32 KiB"));
         }
         let mut parts = token.split('.');
@@ -118,7 +114,7 @@ impl IdentityToken {
         let claims: Claims = serde_json::from_slice(&claims)
             .map_err(|_| TokenError::Form("its claims are no JSON that is known"))?;
         let named = |text: Option<String>| {
-            text.filter(|text| !text.is_empty() && text.len() <= NAME_BYTES_MAX)
+            text.filter(|text| !text.is_empty() && text.len() <= IDENTITY_NAME_BYTES_MAX)
         };
         let issuer = named(claims.iss).ok_or(TokenError::Nobody("iss"))?;
         let (subject, is_address) = match named(claims.email) {
@@ -333,7 +329,7 @@ mod tests {
             ("a.!secret!.b".to_owned(), "base64"),
             ("a.c2VjcmV0.b".to_owned(), "JSON"),
             (
-                format!("a.{claims}.{}", "b".repeat(TOKEN_BYTES_MAX)),
+                format!("a.{claims}.{}", "b".repeat(IDENTITY_TOKEN_BYTES_MAX)),
                 "32 KiB",
             ),
         ] {

@@ -4,11 +4,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::words::words;
-use super::{Fault, LINE_BYTES_MAX, LINES_MAX, LIST_BYTES_MAX};
+use crate::limits::input::{LIST_BYTES_MAX, LIST_LINE_BYTES_MAX, LIST_LINES_MAX};
 use crate::oci;
 use crate::oci::Tag;
 use crate::text;
+
+use super::Fault;
+use super::words::words;
 
 /// How much of a bad line an [`Error`] keeps, in characters.
 const TEXT_CHARS_MAX: usize = 200;
@@ -79,10 +81,10 @@ pub enum Reason {
     #[error("the file is not UTF-8")]
     NotUtf8,
     /// A line is too long for a list.
-    #[error("a line of more than {LINE_BYTES_MAX} bytes; the file is not a list")]
+    #[error("a line of more than {LIST_LINE_BYTES_MAX} bytes; the file is not a list")]
     LineTooLong,
     /// There are too many lines.
-    #[error("more than {LINES_MAX} lines with images")]
+    #[error("more than {LIST_LINES_MAX} lines with images")]
     TooManyLines,
     /// The file is too long.
     #[error("more than {LIST_BYTES_MAX} bytes")]

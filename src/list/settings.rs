@@ -7,13 +7,11 @@
 
 use std::fmt;
 
+use crate::limits::input::SETTING_BYTES_MAX;
 use crate::oci;
 use crate::oci::{Platform, PlatformSelection};
 use crate::text;
 use crate::text::told_of_regexp;
-
-/// The longest value of a setting, in bytes: no list line has room for more.
-pub const VALUE_BYTES_MAX: usize = 4000;
 
 /// What an entry asks for itself. What it leaves open, the command line says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -184,7 +182,7 @@ pub enum FaultReason {
     #[error("its value is empty")]
     Empty,
     /// Its value is too long.
-    #[error("its value has more than {VALUE_BYTES_MAX} bytes")]
+    #[error("its value has more than {SETTING_BYTES_MAX} bytes")]
     TooLong,
     /// Its value has a control character.
     #[error("its value has a control character")]
@@ -340,7 +338,7 @@ fn check(key: Key, value: &str) -> Result<(), FaultReason> {
     if value.trim().is_empty() {
         return Err(FaultReason::Empty);
     }
-    if value.len() > VALUE_BYTES_MAX {
+    if value.len() > SETTING_BYTES_MAX {
         return Err(FaultReason::TooLong);
     }
     if value.chars().any(char::is_control) {

@@ -194,7 +194,7 @@ proptest! {
     #[test]
     fn settings_that_are_written_are_read_again(settings in settings()) {
         let line = format!("a.io/b:1{settings} # c");
-        if line.len() <= crate::list::LINE_BYTES_MAX {
+        if line.len() <= crate::limits::input::LIST_LINE_BYTES_MAX {
             prop_assert_eq!(entry(&line).settings, settings);
         }
     }

@@ -5,13 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de;
 
-use super::{Digest, MediaType, Platform};
+use crate::limits::image::BLOB_BYTES_MAX;
 
-/// The largest blob size that is believed, in bytes (64 TiB).
-///
-/// No registry stores more in one object; a larger number is an attack on whoever allocates by it
-/// (GHSA-f36w-mj3v-6jqv).
-pub const BLOB_BYTES_MAX: u64 = 1 << 46;
+use super::{Digest, MediaType, Platform};
 
 /// A descriptor as documents carry it (OCI image specification 1.1, descriptor.md).
 ///

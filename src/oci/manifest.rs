@@ -8,12 +8,10 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::limits::image::MANIFEST_BYTES_MAX;
+
 use super::descriptor::or_empty;
 use super::{Descriptor, Digest, Error, MediaType, Reason};
-
-/// The largest manifest that is read, in bytes (4 MiB: what containers/image reads and zot accepts;
-/// OCI distribution specification 1.1, "Pushing Manifests", asks registries for at least that).
-pub const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A manifest: the bytes as they were served, their digest, and a view for reading.
 ///

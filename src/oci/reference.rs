@@ -7,16 +7,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::limits::image::{HOST_BYTES_MAX, REPOSITORY_BYTES_MAX, TAG_BYTES_MAX};
+
 use super::{Digest, Error, Reason};
 
 /// The registry that a name without one means.
 const DOCKER_HUB: &str = "docker.io";
-/// The longest path of a repository, in bytes (OCI distribution specification 1.1, "Pulling manifests").
-const PATH_BYTES_MAX: usize = 255;
-/// The longest tag, in bytes (same section).
-const TAG_BYTES_MAX: usize = 128;
-/// The longest host name, in bytes (RFC 1035, section 2.3.4).
-const HOST_BYTES_MAX: usize = 255;
 
 /// A registry: host and optional port, lower case, as it stands in front of a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -203,8 +199,8 @@ fn check_path(path: &str) -> Result<(), Error> {
     if path.is_empty() {
         return fail(Reason::Empty);
     }
-    if path.len() > PATH_BYTES_MAX {
-        return fail(Reason::TooLong(PATH_BYTES_MAX));
+    if path.len() > REPOSITORY_BYTES_MAX {
+        return fail(Reason::TooLong(REPOSITORY_BYTES_MAX));
     }
     if path.bytes().any(|b| b.is_ascii_uppercase()) {
         return fail(Reason::Grammar("a repository is written in lower case"));

@@ -8,10 +8,8 @@
 
 use std::fmt;
 
+use crate::limits::input::POLICY_NAME_BYTES_MAX;
 use crate::oci::{Reference, Registry, Repository, Tag};
-
-/// The longest repository, with its host, in bytes or characters, which are the same here.
-const REPOSITORY_BYTES_MAX: usize = 255;
 
 /// A name, normalised: equal names are equal values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +30,7 @@ pub enum NameError {
     #[error("invalid reference format: repository name must be lowercase")]
     Case,
     /// It is too long.
-    #[error("repository name must not be more than {REPOSITORY_BYTES_MAX} characters")]
+    #[error("repository name must not be more than {POLICY_NAME_BYTES_MAX} characters")]
     TooLong,
     /// It looks like the identifier of an image.
     #[error("invalid repository name, cannot specify 64-byte hexadecimal strings")]
@@ -73,7 +71,7 @@ impl Name {
         } else {
             format!("{host}/{path}")
         };
-        if repository.len() > REPOSITORY_BYTES_MAX {
+        if repository.len() > POLICY_NAME_BYTES_MAX {
             return Err(NameError::TooLong);
         }
         if !is_path(path) || tag.is_some_and(|tag| tag.parse::<Tag>().is_err()) {

@@ -11,10 +11,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use crate::flight::{Flight, Role};
+use crate::limits::answer::ANSWER_BYTES_MAX;
 use crate::oci::{Namespace, Registry};
 
 use super::auth::{Challenge, Scope, Side, Token};
-use super::call::{ANSWER_BYTES_MAX, Call, Proof, read_all, retry_after};
+use super::call::{Call, Proof, read_all, retry_after};
 use super::connect::Errand;
 use super::credential::{Credential, Holder};
 use super::error::{Error, ErrorKind, Words};

@@ -16,8 +16,6 @@ use super::error::{Error, ErrorKind, NetworkError};
 use super::limit::{Kind, Permit};
 use super::place::shown;
 
-/// How much of an error body or a token answer is read, in bytes (a real one has under 8 KiB).
-pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long an error body is read; the status says most.
 const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(5);
 /// The longest `Retry-After` that is waited for; of more people are told.

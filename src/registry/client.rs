@@ -7,9 +7,9 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
+use crate::limits::image::MANIFEST_BYTES_MAX;
 use crate::oci::{
-    Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, MediaType, Namespace, Registry,
-    Repository,
+    Descriptor, Digest, Identifier, Manifest, MediaType, Namespace, Registry, Repository,
 };
 
 use super::auth::{Access, Challenge, Scope, Side};

@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::json;
 use url::Url;
 
+use crate::limits::answer::HARBOR_ANSWER_BYTES_MAX;
 use crate::oci::Repository;
 
 use super::auth::{Access, Challenge, Side};
@@ -19,8 +20,6 @@ use super::error::{Error, ErrorKind};
 const SERVICE: &str = "harbor-registry";
 /// What its health check answers with.
 const PONG: &[u8] = b"Pong";
-/// How much of an answer of its API is read, in bytes; those that are asked for have next to nothing.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What Harbor says of a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +79,7 @@ impl Client {
             proof: Proof::None,
             ..self.api_call(repository, Method::GET, url.clone())
         };
-        match self.transport.fetch(call, ANSWER_BYTES_MAX).await {
+        match self.transport.fetch(call, HARBOR_ANSWER_BYTES_MAX).await {
             Ok(answer) => Ok(answer.body.trim_ascii() == PONG),
             Err(error) if is_answer(&error.kind) => Ok(false),
             Err(error) => Err(error),

@@ -8,6 +8,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use url::Url;
 
+use crate::limits::answer::{
+    REFERRER_PAGE_BYTES_MAX, REFERRER_PAGES_MAX, REFERRERS_BYTES_MAX, REFERRERS_MAX,
+    TAG_PAGE_BYTES_MAX, TAG_PAGES_MAX,
+};
 use crate::oci::{Descriptor, Digest, MediaType, Repository, Tag};
 
 use super::auth::Access;
@@ -19,19 +23,6 @@ use super::link;
 
 /// Tags asked for per page; ECR refuses more (go-containerregistry #1091).
 const TAGS_PER_PAGE: usize = 1000;
-/// Pages read at most: a registry that never ends its list must not hold up a run.
-const TAG_PAGES_MAX: usize = 1000;
-/// The largest page of tags that is read, in bytes.
-const TAG_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// The most referrers of one manifest that are read (CVE-2023-46737 was the lack of a limit).
-pub const REFERRERS_MAX: usize = 10_000;
-/// The most pages of referrers that are read, empty ones included. Registries cut at 50 and more.
-const REFERRER_PAGES_MAX: usize = 500;
-/// The largest page of referrers that is read, in bytes: as large as an index may be.
-const REFERRER_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The most that all pages of one list may have together, in bytes.
-const REFERRERS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What a registry answers when it is asked for the referrers of a manifest.
 #[derive(Debug)]

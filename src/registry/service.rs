@@ -15,7 +15,9 @@ use secrecy::SecretString;
 use tokio::time;
 use url::Url;
 
-use super::call::{ANSWER_BYTES_MAX, RETRY_AFTER_MAX, read_all, read_up_to, retry_after};
+use crate::limits::answer::ANSWER_BYTES_MAX;
+
+use super::call::{RETRY_AFTER_MAX, read_all, read_up_to, retry_after};
 use super::connect::Connections;
 use super::error::{Error, ErrorKind, NetworkError, Words, is_passing_status};
 use super::place::shown;

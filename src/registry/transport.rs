@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::flight::Flight;
+use crate::limits::answer::{ANSWER_BYTES_MAX, CHALLENGES_MAX, REDIRECTS_MAX};
 use crate::oci::{Registry, Repository};
 
 use super::auth::{Challenge, ChallengeError, Side};
 use super::authorize::{Authorization, Tokens};
 use super::call::{
-    ANSWER_BYTES_MAX, Answer, Call, Fetched, Lane, Payload, Redirects, Target, read_all,
-    read_up_to, retry_after,
+    Answer, Call, Fetched, Lane, Payload, Redirects, Target, read_all, read_up_to, retry_after,
 };
 use super::connect::{Connections, Errand};
 use super::error::{Error, ErrorKind, NetworkError, Words, is_passing_status};
@@ -28,10 +28,6 @@ use super::rate::Bandwidth;
 use super::settings::Settings;
 use super::tls::Tls;
 
-/// How many redirects are followed (as browsers' and curl's defaults, less what nobody needs).
-const REDIRECTS_MAX: usize = 5;
-/// How often one request may authenticate anew: once to learn the challenge, once for a stale token.
-const CHALLENGES_MAX: u32 = 2;
 /// Sends requests.
 #[derive(Debug)]
 pub(super) struct Transport {

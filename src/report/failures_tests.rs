@@ -217,7 +217,10 @@ fn hostile_reasons_stay_on_their_line() {
     );
     let text = place.text();
     assert_eq!(text.lines().count(), 4);
-    assert!(text.lines().all(|line| line.len() < list::LINE_BYTES_MAX));
+    assert!(
+        text.lines()
+            .all(|line| line.len() < crate::limits::input::LIST_LINE_BYTES_MAX)
+    );
     let parsed = list::parse("x", text.as_bytes()).unwrap();
     assert_eq!((parsed.entries.len(), parsed.bad.len()), (1, 0));
 }

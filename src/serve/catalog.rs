@@ -6,14 +6,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::layout::{Entry, RepositoryPath, SmallBlobs};
-use crate::oci::{Descriptor, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, Tag, View};
-
-/// How deep indexes may name indexes. The specification sets no bound; no known builder goes
-/// deeper than two.
-const DEPTH_MAX: usize = 8;
-
-/// How many manifests a layout may have: beyond it, the rest is not served.
-const MANIFESTS_MAX: usize = 1_000_000;
+use crate::limits::image::MANIFEST_BYTES_MAX;
+use crate::limits::serve::{SERVED_DEPTH_MAX, SERVED_MANIFESTS_MAX};
+use crate::oci::{Descriptor, Digest, Manifest, MediaType, Tag, View};
 
 /// All repositories with what they hold.
 #[derive(Debug, Default)]
@@ -162,8 +157,11 @@ impl Catalog {
             if catalog.manifest(repository, &digest).is_some() {
                 continue;
             }
-            if catalog.manifests >= MANIFESTS_MAX {
-                tracing::warn!(limit = MANIFESTS_MAX, "more manifests than are served");
+            if catalog.manifests >= SERVED_MANIFESTS_MAX {
+                tracing::warn!(
+                    limit = SERVED_MANIFESTS_MAX,
+                    "more manifests than are served"
+                );
                 break;
             }
             let raw = match blobs.bytes(&digest, MANIFEST_BYTES_MAX) {
@@ -176,7 +174,7 @@ impl Catalog {
                 }
             };
             let facts = Facts::read(&media_type, &digest, &raw);
-            if depth < DEPTH_MAX {
+            if depth < SERVED_DEPTH_MAX {
                 for child in facts.children.iter().filter(|child| may_be_manifest(child)) {
                     stack.push((
                         repository,

@@ -17,12 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::limits::serve::CONNECTIONS_MAX;
+
 use super::Registry;
 use super::answer::{Body, BodyError};
-
-/// How many connections are served at once; each may hold a socket and a file, and a process has
-/// 1024 of them by default. Others wait.
-const CONNECTIONS_MAX: usize = 400;
 
 /// How long the head of a request may take, and a connection stay idle.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(2);

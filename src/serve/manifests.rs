@@ -7,17 +7,15 @@ use http_body_util::BodyExt as _;
 use hyper::body;
 
 use crate::layout::RepositoryPath;
-use crate::oci::{Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, MediaType};
+use crate::limits::image::MANIFEST_BYTES_MAX;
+use crate::limits::serve::EXCESS_BYTES_MAX;
+use crate::oci::{Digest, Identifier, Manifest, MediaType};
 
 use super::answer::{Answer, BodyError, Code, Refusal};
 use super::catalog::{Facts, may_be_manifest};
 use super::{Children, Registry, is_known};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
-
-/// How much of a manifest that is too large is still read, in bytes: a client that is cut off while
-/// it sends does not see the answer.
-const EXCESS_BYTES_MAX: usize = 16 * MANIFEST_BYTES_MAX;
 
 impl Registry {
     pub(super) async fn get_manifest(

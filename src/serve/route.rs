@@ -4,13 +4,10 @@ use http::{Method, StatusCode, Uri};
 use url::form_urlencoded;
 
 use crate::layout::RepositoryPath;
+use crate::limits::serve::REQUEST_PATH_BYTES_MAX;
 use crate::oci::{Digest, Identifier, Tag};
 
 use super::answer::{Code, Refusal};
-
-/// The longest path that is looked at, in bytes: a repository of 255, a digest of 135, the words
-/// between them, and room for percent-encoding.
-const PATH_BYTES_MAX: usize = 2048;
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +38,7 @@ impl Route {
                 .status(StatusCode::NOT_FOUND)
         };
         let path = uri.path();
-        if path.len() > PATH_BYTES_MAX {
+        if path.len() > REQUEST_PATH_BYTES_MAX {
             return Err(
                 Refusal::new(Code::NameInvalid, "the path is longer than any name")
                     .status(StatusCode::URI_TOO_LONG),

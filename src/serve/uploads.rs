@@ -14,14 +14,12 @@ use tokio::time::Instant;
 
 use crate::layout;
 use crate::layout::{BlobWriter, RepositoryPath};
+use crate::limits::serve::UPLOADS_MAX;
 use crate::oci::Digest;
 
 use super::Registry;
 use super::answer::{Answer, BodyError, Code, Refusal};
 use super::route::Query;
-
-/// How many uploads may be open at once; each may hold a file open.
-const UPLOADS_MAX: usize = 256;
 
 /// How long an upload may be left alone before it is dropped.
 const IDLE_MAX: Duration = Duration::from_hours(1);

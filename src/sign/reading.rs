@@ -3,11 +3,10 @@
 use bytes::Bytes;
 
 use crate::event::Format;
+use crate::limits::signature::{BUNDLE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::oci::Descriptor;
 use crate::registry::{Client, ErrorKind, Retry};
-use crate::sigstore::{
-    BUNDLE_BYTES_MAX, COSIGN_SIGN_PREDICATE, PAYLOAD_BYTES_MAX, Refusal, StatementSubject,
-};
+use crate::sigstore::{COSIGN_SIGN_PREDICATE, Refusal, StatementSubject};
 
 use super::Job;
 use super::error::Cause;

@@ -14,12 +14,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{KeyError, PrivateKey, PublicKey, Refusal, SIGNATURE_BYTES_MAX};
-use super::{from_base64, json, maker, to_base64};
+use crate::limits::signature::{BUNDLE_BYTES_MAX, SIGNATURE_BYTES_MAX};
 use crate::text::cleaned;
 
-/// Largest bundle read, bytes.
-pub const BUNDLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+use super::{KeyError, PrivateKey, PublicKey, Refusal};
+use super::{from_base64, json, maker, to_base64};
 
 /// Predicate of cosign's image signatures.
 pub const COSIGN_SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";

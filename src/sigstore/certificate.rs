@@ -20,4 +20,4 @@ pub use judge::{Certificates, LoggedKeys, Relaxed, Whom};
 pub use material::{
     CERTIFICATE_ANNOTATION, CHAIN_ANNOTATION, ENTRY_ANNOTATION, Material, TIMESTAMP_ANNOTATION,
 };
-pub use root::{BUILT_IN_ROOT_DATE, Pieces, ROOT_BYTES_MAX, RootError, TrustRoot};
+pub use root::{BUILT_IN_ROOT_DATE, Pieces, RootError, TrustRoot};

@@ -25,9 +25,6 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 
 use pem::Block;
 
-/// Largest key file read, bytes. RSA of 8192 bits takes 10 KiB.
-pub const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
-
 /// What opens a private key. It may be empty. Never printed; erased when dropped.
 #[derive(Clone)]
 pub struct Passphrase(SecretSlice<u8>);
@@ -110,7 +107,7 @@ impl KeyFile {
     ///
     /// # Errors
     ///
-    /// When it is larger than [`KEY_FILE_BYTES_MAX`], no PEM, a private key that is not encrypted, a
+    /// When it is larger than [`KEY_FILE_BYTES_MAX`](crate::limits::signature::KEY_FILE_BYTES_MAX), no PEM, a private key that is not encrypted, a
     /// certificate, or a key of a kind or size that nobody should use.
     pub fn parse(pem: &[u8]) -> Result<Self, KeyError> {
         let block = Block::parse(pem)?;

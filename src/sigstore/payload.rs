@@ -9,13 +9,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::json::{self, Members};
-use super::{PublicKey, Refusal, maker, signature_of};
+use crate::limits::signature::PAYLOAD_BYTES_MAX;
 use crate::oci::Digest;
 use crate::text::cleaned;
 
-/// Largest payload read, bytes.
-pub const PAYLOAD_BYTES_MAX: u64 = 128 * 1024;
+use super::json::{self, Members};
+use super::{PublicKey, Refusal, maker, signature_of};
 
 /// `critical.type` of every payload.
 const TYPE: &str = "cosign container image signature";

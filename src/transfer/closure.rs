@@ -19,11 +19,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::attached::{Attached, TagKind, Tags};
 use crate::event::{Note, Side, Signing, Stage};
+use crate::limits::image::{IMAGE_MANIFESTS_MAX, INDEX_DEPTH_MAX};
 use crate::oci::{Descriptor, Digest, Identifier, Manifest, MediaType, Pinned, Repository, View};
 use crate::registry::{Access, Client};
 
 use super::error::{Cause, Error, Subject};
-use super::walk::{self, CHILDREN_AT_ONCE, DEPTH_MAX, MANIFESTS_MAX};
+use super::walk::{self, CHILDREN_AT_ONCE};
 use super::{Closure, Options, Pass, Prune, There, registry_side};
 
 use class::Class;
@@ -268,7 +269,7 @@ impl<'a> Walk<'a> {
         // The root is not counted, as it is not among the manifests that an index names.
         let count = u64::try_from(seen.len()).unwrap_or(u64::MAX);
         drop(seen);
-        if count.saturating_sub(1) > MANIFESTS_MAX {
+        if count.saturating_sub(1) > IMAGE_MANIFESTS_MAX {
             let cause = Cause::Limit("10,000 manifests");
             return Err(self.error(Side::Source, self.root.source, cause));
         }
@@ -321,7 +322,7 @@ impl<'a> Walk<'a> {
                 .await;
             of(&pulled.map_err(|error| self.error(Side::Source, node.next.digest, error))?)
         };
-        if !children.is_empty() && node.indexes >= DEPTH_MAX {
+        if !children.is_empty() && node.indexes >= INDEX_DEPTH_MAX {
             let cause = Cause::Limit("4 levels of indexes");
             return Err(self.error(Side::Source, node.next.digest, cause));
         }
@@ -344,7 +345,7 @@ impl<'a> Walk<'a> {
         let work = async || self.subject(&node.next).await;
         let found = self.once(node.next.digest, pass, work).await?;
         self.left.fetch_add(found.signatures, Ordering::Relaxed);
-        if !found.next.is_empty() && node.attached >= DEPTH_MAX {
+        if !found.next.is_empty() && node.attached >= INDEX_DEPTH_MAX {
             let cause = Cause::Limit("4 levels of things attached to one another");
             return Err(self.error(Side::Source, node.next.digest, cause));
         }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::event::{Changed, Copied, Note, Outcome, Side, Stage, Tally};
+use crate::limits::image::CONFIG_BYTES_MAX;
 use crate::oci::{
     Digest, Identifier, Manifest, Pinned, Platform, Reference, Repository, View, merged, selected,
 };
@@ -10,9 +11,6 @@ use crate::registry::{Access, Resolved};
 
 use super::error::{Cause, Error, Subject};
 use super::{Before, Engine, IndexMode, OnExisting, Options, Overwrite, There, Wanted, Watch};
-
-/// The largest image config that is read for its platform, in bytes (real ones have under 100 KiB).
-const CONFIG_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// The questions that precede a copy.
 pub(super) struct Decision<'a> {

@@ -9,19 +9,14 @@ use tokio::sync::OnceCell;
 
 use crate::attached::Editor;
 use crate::event::{Note, Side, Stage, Tally};
-use crate::oci::{
-    Descriptor, Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, Pinned, Repository, Tag, View,
-};
+use crate::limits::image::{IMAGE_MANIFESTS_MAX, INDEX_DEPTH_MAX, MANIFEST_BYTES_MAX};
+use crate::oci::{Descriptor, Digest, Identifier, Manifest, Pinned, Repository, Tag, View};
 use crate::registry::Access;
 
 use super::closure::tags::joining;
 use super::error::{Cause, Error, Subject};
 use super::{Before, Engine, Thing, Wanted, Watch};
 
-/// Levels of indexes that are followed; real images have one, some artifacts two.
-pub(super) const DEPTH_MAX: usize = 4;
-/// Manifests of one image at most: a hostile index could name tens of thousands.
-pub(super) const MANIFESTS_MAX: u64 = 10_000;
 /// Children, and blobs of one manifest, under way at once; requests are bounded per registry.
 pub(super) const CHILDREN_AT_ONCE: usize = 16;
 
@@ -228,7 +223,7 @@ impl<'a> Walk<'a> {
     /// Counts the entries of `index` that are wanted, before any of them is asked for.
     fn count(&self, index: &Manifest, entries: u64) -> Result<(), Error> {
         let before = self.seen.fetch_add(entries, Ordering::Relaxed);
-        if before.saturating_add(entries) <= MANIFESTS_MAX {
+        if before.saturating_add(entries) <= IMAGE_MANIFESTS_MAX {
             return Ok(());
         }
         Err(Error {
@@ -250,7 +245,7 @@ impl<'a> Walk<'a> {
     ) -> BoxFuture<'b, Result<(), Error>> {
         async move {
             let at_source = |cause| self.manifest_error(Side::Source, entry, cause);
-            if depth > DEPTH_MAX {
+            if depth > INDEX_DEPTH_MAX {
                 return Err(at_source(Cause::Limit("4 levels of indexes")));
             }
             let key = (self.destination.clone(), Thing::Manifest, entry.digest);

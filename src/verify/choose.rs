@@ -4,18 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attached::Attached;
 use crate::event::{Failure, Kind, Role};
+use crate::limits::image::{CONFIG_BYTES_MAX, INDEX_ENTRIES_MAX};
 use crate::oci::{
     Descriptor, Digest, Image, Index, Manifest, Pinned, Platform, PlatformSelection, View,
 };
 use crate::transfer::kind_of;
 
 use super::bounds::{because, failed};
-
-/// How many manifests an image may have.
-pub const MANIFESTS_MAX: usize = 10_000;
-
-/// The largest image config that is read for its platform, in bytes (real ones have under 100 KiB).
-const CONFIG_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// How many platforms a message names.
 const PLATFORMS_SHOWN: usize = 20;
@@ -67,7 +62,7 @@ enum Standing<'a> {
 /// # Errors
 ///
 /// [`Kind::NotFound`], naming what there is, when nothing that is there is meant: nothing is ever
-/// right for want of anything to be wrong. [`Kind::Unsupported`] for more than [`MANIFESTS_MAX`]
+/// right for want of anything to be wrong. [`Kind::Unsupported`] for more than [`INDEX_ENTRIES_MAX`]
 /// manifests, and what kept it from reading the config.
 pub async fn choose(
     attached: &Attached,
@@ -154,9 +149,9 @@ fn of_index(
     selection: &PlatformSelection,
 ) -> Result<Chosen, Failure> {
     let entries = &index.manifests;
-    if entries.len() > MANIFESTS_MAX {
+    if entries.len() > INDEX_ENTRIES_MAX {
         let what = format!("cannot read `{image}`");
-        let cause = format!("it has more than {MANIFESTS_MAX} manifests, which no image needs");
+        let cause = format!("it has more than {INDEX_ENTRIES_MAX} manifests, which no image needs");
         return Err(because(what, Kind::Unsupported, cause));
     }
     let mut meant: Vec<Option<Role>> = Vec::with_capacity(entries.len());

@@ -221,7 +221,7 @@ fn each_digest_is_meant_once_and_there_is_an_end() {
     // The same manifest is checked: nothing of it is unchecked.
     assert!(some.unchecked.is_empty() && some.absent.is_empty());
 
-    let many: Vec<Value> = (0..=MANIFESTS_MAX)
+    let many: Vec<Value> = (0..=INDEX_ENTRIES_MAX)
         .map(|number| entry(&number.to_string(), Some("linux/amd64")))
         .collect();
     let failure = chosen(&many, Subjects::Platforms, &selection).unwrap_err();

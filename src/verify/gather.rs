@@ -7,20 +7,17 @@ use bytes::Bytes;
 
 use crate::attached::{Attached, Referrer, TagKind};
 use crate::event::{Failure, Format, Kind};
+use crate::limits::signature::{BUNDLE_BYTES_MAX, PAYLOAD_BYTES_MAX, SIGNATURES_MAX};
 use crate::oci::{Descriptor, Digest, Identifier, Image, Pinned, View};
 use crate::registry::{Access, ErrorKind};
 use crate::sigstore::{
-    BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, PAYLOAD_BYTES_MAX, PREDICATE_ANNOTATION,
-    SIGNATURE_ANNOTATION, SIGNATURE_CONFIG, SIMPLE_SIGNING,
+    Bundle, COSIGN_SIGN_PREDICATE, PREDICATE_ANNOTATION, SIGNATURE_ANNOTATION, SIGNATURE_CONFIG,
+    SIMPLE_SIGNING,
 };
 use crate::transfer::{kind_of, kind_of_attached};
 
 use super::Search;
 use super::bounds::{because, failed};
-
-/// A manifest with as many signatures, or as many referrers, is beyond the limit: what is in the place
-/// where they are counted is not searched.
-pub const SIGNATURES_MAX: usize = 10_000;
 
 /// How many payloads are kept: signatures of one payload by several keys, or by one key again and
 /// again, are the usual case. At most 4 MiB.

@@ -14,13 +14,11 @@ use std::path::{Path, PathBuf};
 use secrecy::zeroize::Zeroizing;
 
 use crate::cli::error::Error;
+use crate::limits::input::AUTHFILE_BYTES_MAX;
 use crate::oci::{Namespace, Registry, Repository};
 use crate::registry::Credential;
 
 use super::json::{Document, Entry};
-
-/// The largest file of credentials that is read, in bytes. One with 1000 registries has some 100 KiB.
-pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The key under which Docker keeps the credential of Docker Hub, and the name by which it asks helpers.
 pub(super) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -108,7 +106,7 @@ impl AuthFile {
     ///
     /// # Errors
     ///
-    /// When it is there and cannot be read, is larger than [`FILE_BYTES_MAX`], or is no file of
+    /// When it is there and cannot be read, is larger than [`AUTHFILE_BYTES_MAX`], or is no file of
     /// credentials. Names the file and, where the JSON is broken, line and column.
     pub(super) fn read(path: &Path, format: Format) -> Result<Option<Self>, Error> {
         match bytes_of(path)? {
@@ -279,7 +277,7 @@ pub(super) fn server_name(registry: &Registry) -> String {
 ///
 /// # Errors
 ///
-/// When it cannot be read, or has more than [`FILE_BYTES_MAX`].
+/// When it cannot be read, or has more than [`AUTHFILE_BYTES_MAX`].
 pub(super) fn bytes_of(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
     let shown = path.display();
     let fail =
@@ -298,10 +296,10 @@ pub(super) fn bytes_of(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error>
         Err(error) => return Err(fail(error)),
     };
     let mut bytes = Zeroizing::new(Vec::new());
-    file.take(FILE_BYTES_MAX + 1)
+    file.take(AUTHFILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(fail)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > AUTHFILE_BYTES_MAX) {
         let what = format!("`{shown}` is larger than 1 MiB, which no file of credentials is");
         return Err(Error::refused(&what));
     }

@@ -324,7 +324,7 @@ fn files_that_are_not_there_are_nothing_and_large_ones_are_refused() {
         said.contains(&folder.path().display().to_string()),
         "{said}"
     );
-    let length = usize::try_from(FILE_BYTES_MAX).unwrap();
+    let length = usize::try_from(AUTHFILE_BYTES_MAX).unwrap();
     write(&path, &format!("{{}}{}", " ".repeat(length - 2)));
     assert!(read(&path).unwrap().is_some());
     write(&path, &format!("{{}}{}", " ".repeat(length - 1)));

@@ -19,15 +19,11 @@ use rustls::sign::CertifiedKey;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use crate::cli::error::Error;
+use crate::limits::input::{CERTIFICATE_FILES_MAX, CERTIFICATE_HOSTS_MAX};
 use crate::oci::Registry;
 use crate::registry::{Certificates, HostCertificates, Identity};
 
 use super::files;
-
-/// How many hosts may have a folder in one place.
-const HOSTS_MAX: usize = 1000;
-/// How many files are looked at in one folder.
-const FILES_MAX: usize = 1000;
 
 /// Where certificates are.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +74,7 @@ fn add_folder<'a>(
     if !folder.is_dir() {
         return Err(refused(&"it is no folder"));
     }
-    let paths = files::entries(folder, FILES_MAX).map_err(|error| refused(&error))?;
+    let paths = files::entries(folder, CERTIFICATE_FILES_MAX).map_err(|error| refused(&error))?;
     let found = of_host(&paths).map_err(|error| refused(&error))?;
     certificates.authorities.extend(found.authorities);
     if let Some(identity) = found.identity {
@@ -106,7 +102,7 @@ fn of_hosts(
     ];
     let mut hosts = HashMap::new();
     for place in places.into_iter().flatten() {
-        let folders = match files::entries(&place, HOSTS_MAX) {
+        let folders = match files::entries(&place, CERTIFICATE_HOSTS_MAX) {
             Ok(folders) => folders,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 tracing::debug!(folder = %place.display(), "certificates that others may read");
@@ -140,7 +136,7 @@ fn host_of(folder: &Path) -> Option<String> {
 
 /// Reads the folder of one host.
 fn of_folder(folder: &Path) -> Result<HostCertificates, String> {
-    match files::entries(folder, FILES_MAX) {
+    match files::entries(folder, CERTIFICATE_FILES_MAX) {
         Ok(paths) => of_host(&paths),
         // As in containers/image: it may be meant for others.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -6,20 +6,19 @@ use std::io;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read, in bytes: configuration and certificates are some KiB.
-pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
+use crate::limits::input::ACCESS_FILE_BYTES_MAX;
 
 /// All of a file.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or has more than [`FILE_BYTES_MAX`].
+/// When it cannot be read, or has more than [`ACCESS_FILE_BYTES_MAX`].
 pub(super) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
+        .take(ACCESS_FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > ACCESS_FILE_BYTES_MAX) {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
             "it is larger than 1 MiB",

@@ -13,10 +13,11 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::cli::error::Error;
+use crate::limits::input::AUTHFILE_BYTES_MAX;
 use crate::oci::{Namespace, Namespaced};
 use crate::registry::Credential;
 
-use super::authfile::{FILE_BYTES_MAX, covers};
+use super::authfile::covers;
 
 /// What the command line says about the credentials of one side of a run.
 #[derive(Debug, Clone, Default)]
@@ -135,7 +136,7 @@ impl CredsFile {
         let bytes = read.map_err(|error| {
             Error::usage(&format!("cannot read credentials from `{name}`"), &error)
         })?;
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > AUTHFILE_BYTES_MAX) {
             let what = format!("`{name}` is larger than 1 MiB, which no file of credentials is");
             return Err(Error::refused(&what));
         }
@@ -186,7 +187,9 @@ impl CredsFile {
 
 fn read_all(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
-    source.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    source
+        .take(AUTHFILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -60,7 +60,7 @@ fn files_of_credentials_are_bounded_and_have_to_be_there() {
     let path = folder.path().join("creds.txt");
     let open = || CredsFile::open(&path).map_err(|error| error.to_string());
     assert!(open().unwrap_err().contains("creds.txt"));
-    let length = usize::try_from(FILE_BYTES_MAX).unwrap();
+    let length = usize::try_from(AUTHFILE_BYTES_MAX).unwrap();
     std::fs::write(&path, "#".repeat(length)).unwrap();
     assert!(open().is_ok());
     std::fs::write(&path, "#".repeat(length + 1)).unwrap();

@@ -17,17 +17,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
+use crate::limits::input::{HELPER_ANSWER_BYTES_MAX, HELPER_NAME_BYTES_MAX};
 use crate::registry::Credential;
 use crate::text::cleaned;
 
 use super::super::SECRETS;
 
-/// The longest answer, in bytes. Tokens of cloud registries have some 4 KiB.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// How long a helper may take: somebody may have to unlock a keyring.
 const TIME_MAX: Duration = Duration::from_mins(1);
-/// The longest name, in bytes.
-const NAME_BYTES_MAX: usize = 100;
 /// What a helper prints when it has nothing (docker-credential-helpers, `credentials/error.go`).
 const NOT_FOUND: &str = "credentials not found in native keychain";
 /// The user whose secret is an identity token (same protocol, and docker's `config.json`).
@@ -92,11 +89,11 @@ impl Helper {
     pub(super) fn find(name: &str, path: Option<&OsStr>) -> Result<Self, HelperError> {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         if name.is_empty()
-            || name.len() > NAME_BYTES_MAX
+            || name.len() > HELPER_NAME_BYTES_MAX
             || name.starts_with('-')
             || !name.bytes().all(is_plain)
         {
-            return Err(HelperError::Name(cleaned(name, NAME_BYTES_MAX)));
+            return Err(HelperError::Name(cleaned(name, HELPER_NAME_BYTES_MAX)));
         }
         let file = format!("docker-credential-{name}");
         let is_program = |program: &PathBuf| {
@@ -211,11 +208,11 @@ impl Helper {
                     if is_closed { Ok(()) } else { Err(error) }
                 })
             };
-            let mut output = output.take(ANSWER_BYTES_MAX + 1);
+            let mut output = output.take(HELPER_ANSWER_BYTES_MAX + 1);
             let read = output.read_to_end(&mut answer);
             let (written, read) = tokio::join!(write, read);
             written.and(read).map_err(fail)?;
-            if u64::try_from(answer.len()).is_ok_and(|length| length > ANSWER_BYTES_MAX) {
+            if u64::try_from(answer.len()).is_ok_and(|length| length > HELPER_ANSWER_BYTES_MAX) {
                 return Err(HelperError::TooLong(self.name.clone()));
             }
             child.wait().await.map_err(fail)

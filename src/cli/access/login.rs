@@ -14,6 +14,7 @@ use crate::cli::args::LoginArgs;
 use crate::cli::error::Error;
 use crate::cli::{Environment, inspect, print};
 use crate::event::Stage;
+use crate::limits::input::LOGIN_INPUT_BYTES_MAX;
 use crate::oci::{Namespace, Registry, Repository};
 use crate::registry::{Access, Client, Credential, Credentials, ErrorKind, Side};
 use crate::report::hint_at;
@@ -24,9 +25,6 @@ use super::given::{Given, ask_password};
 use super::helper::Helper;
 use super::search::{Search, helper_error};
 use super::{explain, settings_of_one, store};
-
-/// The longest password or user that is read, in bytes. Tokens of cloud registries have some 4 KiB.
-const INPUT_BYTES_MAX: u64 = 64 * 1024;
 
 /// `consign login`.
 ///
@@ -290,10 +288,10 @@ fn ask_user(registry: &Namespace) -> Result<String, Error> {
 fn read_password(input: impl io::Read) -> Result<SecretString, Error> {
     let mut bytes = Zeroizing::new(Vec::new());
     input
-        .take(INPUT_BYTES_MAX + 1)
+        .take(LOGIN_INPUT_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Error::usage("cannot read the password from standard input", &error))?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > INPUT_BYTES_MAX) {
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LOGIN_INPUT_BYTES_MAX) {
         return Err(Error::refused(
             "standard input has more than 64 KiB, which no password has",
         ));

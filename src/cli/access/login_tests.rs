@@ -13,7 +13,7 @@ fn one_line_end_is_cut_off_and_no_more() {
         let password = read_password(text.as_bytes()).unwrap();
         assert_eq!(password.expose_secret(), meant, "{text:?}");
     }
-    let long = "s".repeat(usize::try_from(INPUT_BYTES_MAX).unwrap() + 1);
+    let long = "s".repeat(usize::try_from(LOGIN_INPUT_BYTES_MAX).unwrap() + 1);
     for bad in [long.as_bytes(), b"sss\xff"] {
         let said = read_password(bad).unwrap_err().to_string();
         assert!(!said.contains("sss"), "{said}");

@@ -22,15 +22,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::error::Error;
+use crate::limits::input::DROP_INS_MAX;
 use crate::oci::{self, Reference, Repository};
 use crate::registry::Tls;
 
 use super::files;
 use file::Parsed;
 use prefix::{Prefix, Unfit};
-
-/// How many drop-ins are read of one folder.
-const DROP_INS_MAX: usize = 1000;
 
 /// Where an image is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]

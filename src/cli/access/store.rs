@@ -22,16 +22,15 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::cli::error::Error;
+use crate::limits::input::{AUTHFILE_BYTES_MAX, AUTHFILE_LINKS_MAX};
 use crate::oci::Namespace;
 
-use super::authfile::{AuthFile, FILE_BYTES_MAX, Format, Key, bytes_of, server_name};
+use super::authfile::{AuthFile, Format, Key, bytes_of, server_name};
 
 /// How long the lock is waited for. It is held for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the lock is tried.
 const POLL: Duration = Duration::from_millis(20);
-/// How many links are followed to the file, as many as Linux follows (`path_resolution(7)`).
-const LINKS_MAX: usize = 40;
 
 /// The entries of a file, to be changed.
 pub(super) struct Entries {
@@ -136,7 +135,7 @@ pub(super) async fn change<T>(
     let done = edit(&mut document.entries)?;
     if document.entries.is_changed {
         let text = document.text();
-        if u64::try_from(text.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+        if u64::try_from(text.len()).is_ok_and(|length| length > AUTHFILE_BYTES_MAX) {
             let what = format!("`{}` would be larger than 1 MiB", path.display());
             return Err(Error::refused(&what));
         }
@@ -148,7 +147,7 @@ pub(super) async fn change<T>(
 /// The file itself, where `path` leads to it over links, whether it is there or not.
 fn target(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
-    for _ in 0..LINKS_MAX {
+    for _ in 0..AUTHFILE_LINKS_MAX {
         match fs::read_link(&path) {
             Ok(next) => path = path.parent().unwrap_or(Path::new("")).join(next),
             // Not there, or no link.

@@ -2,10 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::limits::input::ANNOTATION_NAME_BYTES_MAX;
 use crate::template::Template;
-
-/// The longest name of an annotation, in bytes.
-const NAME_BYTES_MAX: usize = 256;
 
 /// What one flag says: names and values, which are templates.
 ///
@@ -94,9 +92,12 @@ fn annotation(text: &str) -> Result<(String, Template), String> {
              quotes, `'\"KEY=one, two\"'`"
         ));
     };
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+    if name.is_empty()
+        || name.len() > ANNOTATION_NAME_BYTES_MAX
+        || name.chars().any(char::is_control)
+    {
         return Err(format!(
-            "its name is empty, longer than {NAME_BYTES_MAX} bytes, or not printable"
+            "its name is empty, longer than {ANNOTATION_NAME_BYTES_MAX} bytes, or not printable"
         ));
     }
     if matches!(name, "creator" | "timestamp") {

@@ -63,7 +63,7 @@ async fn documents_that_are_no_manifests_are_refused() {
     assert_eq!((seen.status, &*seen.code()), (400, "DIGEST_INVALID"));
     let seen = put(&registry, "a/manifests/2", INDEX, &document).await;
     assert_eq!((seen.status, &*seen.code()), (400, "MANIFEST_INVALID"));
-    let long = vec![b' '; crate::oci::MANIFEST_BYTES_MAX + 1];
+    let long = vec![b' '; crate::limits::image::MANIFEST_BYTES_MAX + 1];
     let seen = ask(&registry, "PUT /v2/a/manifests/2", &[], long).await;
     assert_eq!((seen.status, &*seen.code()), (413, "SIZE_INVALID"));
     let seen = ask(&registry, "PUT /v2/a/manifests/2", &[], "[".repeat(100_000)).await;

@@ -15,12 +15,11 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
+use crate::limits::signature::CERTIFICATES_MAX;
+
 use super::super::Refusal;
 use super::claims::{self, Certified, refused};
 use super::shape;
-
-/// How many certificates one PEM text or chain may have. The longest chain that is known has four.
-pub(super) const CERTIFICATES_MAX: usize = 16;
 
 /// `id-kp-codeSigning` (RFC 5280, section 4.2.1.12), the value of the OID in DER.
 const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];

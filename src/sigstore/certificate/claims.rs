@@ -10,10 +10,12 @@ use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use super::super::Refusal;
-use super::super::key::PublicKey;
+use crate::limits::signature::{CLAIM_BYTES_MAX, CLAIMS_MAX};
 use crate::text;
 use crate::text::{cleaned, told_of_regexp};
+
+use super::super::Refusal;
+use super::super::key::PublicKey;
 
 /// The arc below which Fulcio writes what it was told of a build (its `oid-info.md`).
 const FULCIO: &str = "1.3.6.1.4.1.57264.1.";
@@ -22,12 +24,8 @@ const ISSUER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264
 /// The same in older certificates: the bytes of the text.
 const ISSUER_OLD: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.1");
 
-/// The longest claim that is kept, in bytes: those that are longer are passed over.
-const CLAIM_BYTES_MAX: usize = 4096;
 /// How much of an error is shown, in characters.
 const SHOWN_CHARS_MAX: usize = 400;
-/// How many claims are kept. Fulcio knows 24.
-const CLAIMS_MAX: usize = 48;
 
 /// Who made a signature, as a certificate says that passed everything.
 #[derive(Debug, Clone, PartialEq, Eq)]

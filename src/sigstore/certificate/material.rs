@@ -8,11 +8,15 @@ use serde_json::{Value, json};
 use sigstore_types::Bundle;
 use sigstore_types::bundle::VerificationMaterialContent as Content;
 
+use crate::limits::signature::{
+    ANNOTATION_BYTES_MAX, CERTIFICATES_MAX, CHECKPOINT_SIGNATURES_MAX, PROOFS_MAX,
+};
+use crate::text::cleaned;
+
 use super::super::{Refusal, from_base64, json as strict, to_base64};
-use super::chain::{CERTIFICATES_MAX, certificates};
+use super::chain::certificates;
 use super::claims::refused;
 use super::shape;
-use crate::text::cleaned;
 
 /// The annotation of a signature's layer with the certificate of its key, PEM.
 pub const CERTIFICATE_ANNOTATION: &str = "dev.sigstore.cosign/certificate";
@@ -22,16 +26,6 @@ pub const CHAIN_ANNOTATION: &str = "dev.sigstore.cosign/chain";
 pub const ENTRY_ANNOTATION: &str = "dev.sigstore.cosign/bundle";
 /// The annotation with what a timestamp authority answered.
 pub const TIMESTAMP_ANNOTATION: &str = "dev.sigstore.cosign/rfc3161timestamp";
-
-/// The largest of these annotations that is read, in bytes.
-const ANNOTATION_BYTES_MAX: usize = 256 * 1024;
-/// How many log entries, and how many timestamps, one signature may bring: as many as the verifier in Go
-/// reads; each costs two and more public-key operations.
-const PROOFS_MAX: usize = 32;
-
-/// How many signatures a checkpoint may have: as many as Go's reader of signed notes takes. Each that names a key of
-/// the log is verified until one is good, and 150,000 of them fit into a bundle.
-const CHECKPOINT_SIGNATURES_MAX: usize = 100;
 
 /// How much of an error is shown, in characters.
 const SHOWN_CHARS_MAX: usize = 300;

@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 use sigstore_trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
 use sigstore_verify::Verifier;
 
+use crate::limits::signature::TRUSTED_ROOT_BYTES_MAX;
+use crate::text::cleaned;
+
 use super::super::key::PublicKey;
 use super::super::to_base64;
 use super::chain::Authority;
 use super::material::Material;
-use crate::text::cleaned;
-
-/// Largest trusted root read, bytes. The public instance's has 7 KiB, GitHub's 31.
-pub const ROOT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The day on which the public instance's root that is built in was fetched: that of the release of the
 /// `sigstore-trust-root` crate that carries it.
@@ -77,9 +76,9 @@ impl TrustRoot {
     ///
     /// # Errors
     ///
-    /// When it is larger than [`ROOT_BYTES_MAX`], is none, or holds a key or certificate that cannot be used.
+    /// When it is larger than [`TRUSTED_ROOT_BYTES_MAX`], is none, or holds a key or certificate that cannot be used.
     pub fn parse(bytes: &[u8]) -> Result<Self, RootError> {
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > ROOT_BYTES_MAX) {
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > TRUSTED_ROOT_BYTES_MAX) {
             return Err(error("it has more than 1 MiB, which no trusted root has"));
         }
         let text = std::str::from_utf8(bytes).map_err(|why| error(&why.to_string()))?;

@@ -3,16 +3,10 @@
 //! The decoder sorts each `SET OF` by insertion: one of 32,000 elements, 256 KB, takes it 20 seconds, and one that fills
 //! a bundle hours, before any signature is verified.
 
+use crate::limits::signature::{DER_BYTES_MAX, DER_DEPTH_MAX, DER_SET_MAX};
+
 use super::super::Refusal;
 use super::claims::refused;
-
-/// The largest certificate or timestamp that is read, in bytes. Those of Fulcio have under 4 KiB, and timestamps with
-/// the whole chain of their authority under 12.
-const BYTES_MAX: usize = 32 * 1024;
-/// How many elements a set may have. Names have one or two in each, and signed attributes are six.
-const SET_MAX: usize = 32;
-/// How deeply all may nest; certificates have about ten levels.
-const DEPTH_MAX: usize = 32;
 
 const SEQUENCE: u8 = 0x30;
 /// What extensions and what a timestamp says are wrapped in: more DER, as a rule.
@@ -22,15 +16,15 @@ const CONSTRUCTED: u8 = 0x20;
 
 /// Refuses what is larger than anything that is known, or has a set that would take long to sort.
 pub(super) fn check(what: &str, der: &[u8]) -> Result<(), Refusal> {
-    if der.len() > BYTES_MAX {
-        let what = format!("a {what} has more than {BYTES_MAX} bytes");
+    if der.len() > DER_BYTES_MAX {
+        let what = format!("a {what} has more than {DER_BYTES_MAX} bytes");
         return Err(refused(&what));
     }
     if is_small(der) {
         Ok(())
     } else {
         Err(refused(&format!(
-            "a {what} has a set of more than {SET_MAX} elements, or nests too deeply"
+            "a {what} has a set of more than {DER_SET_MAX} elements, or nests too deeply"
         )))
     }
 }
@@ -39,7 +33,7 @@ pub(super) fn check(what: &str, der: &[u8]) -> Result<(), Refusal> {
 fn is_small(der: &[u8]) -> bool {
     let mut open = vec![(der, 0_usize)];
     while let Some((mut rest, depth)) = open.pop() {
-        if depth > DEPTH_MAX {
+        if depth > DER_DEPTH_MAX {
             return false;
         }
         while let Some((tag, content, behind)) = element(rest) {
@@ -49,7 +43,7 @@ fn is_small(der: &[u8]) -> bool {
                 continue;
             }
             // Tags of a context may stand for sets.
-            if tag != SEQUENCE && !is_wrapped && count(content) > SET_MAX {
+            if tag != SEQUENCE && !is_wrapped && count(content) > DER_SET_MAX {
                 return false;
             }
             open.push((content, depth + 1));
@@ -104,8 +98,11 @@ mod tests {
     fn large_sets_are_refused_wherever_they_stand() {
         let items = |count: usize| [5, 0].repeat(count);
         for tag in [0x31, 0xa0, 0xa1] {
-            assert!(is_small(&with(SEQUENCE, &with(tag, &items(SET_MAX)))));
-            let large = with(SEQUENCE, &with(SEQUENCE, &with(tag, &items(SET_MAX + 2))));
+            assert!(is_small(&with(SEQUENCE, &with(tag, &items(DER_SET_MAX)))));
+            let large = with(
+                SEQUENCE,
+                &with(SEQUENCE, &with(tag, &items(DER_SET_MAX + 2))),
+            );
             assert!(!is_small(&large), "{tag}");
             // One that ends too early would be sorted too.
             assert!(!is_small(large.split_last().unwrap().1), "{tag}");
@@ -113,12 +110,12 @@ mod tests {
         assert!(is_small(&with(SEQUENCE, &items(1000))));
         // A name in an extension, or in what a clock says.
         let name = |count| with(SEQUENCE, &with(0x31, &items(count)));
-        assert!(is_small(&with(OCTET_STRING, &name(SET_MAX))));
-        assert!(!is_small(&with(OCTET_STRING, &name(SET_MAX + 1))));
-        let deep = (0..DEPTH_MAX).fold(Vec::new(), |inner, _| with(SEQUENCE, &inner));
+        assert!(is_small(&with(OCTET_STRING, &name(DER_SET_MAX))));
+        assert!(!is_small(&with(OCTET_STRING, &name(DER_SET_MAX + 1))));
+        let deep = (0..DER_DEPTH_MAX).fold(Vec::new(), |inner, _| with(SEQUENCE, &inner));
         assert!(is_small(&deep));
         assert!(!is_small(&with(SEQUENCE, &deep)));
-        assert!(check("certificate", &vec![0; BYTES_MAX + 1]).is_err());
+        assert!(check("certificate", &vec![0; DER_BYTES_MAX + 1]).is_err());
     }
 
     proptest! {

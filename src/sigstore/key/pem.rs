@@ -5,9 +5,11 @@
 
 use secrecy::zeroize::Zeroizing;
 
-use super::super::{from_base64, to_base64};
-use super::{KEY_FILE_BYTES_MAX, KeyError};
+use crate::limits::signature::KEY_FILE_BYTES_MAX;
 use crate::text::cleaned;
+
+use super::super::{from_base64, to_base64};
+use super::KeyError;
 
 /// The label of a public key.
 pub(super) const PUBLIC: &str = "PUBLIC KEY";

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::limits::signature::BUNDLE_BYTES_MAX;
+
 use super::super::{
-    BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, KeyError, PrivateKey, Refusal, Statement,
-    StatementSubject,
+    Bundle, COSIGN_SIGN_PREDICATE, KeyError, PrivateKey, Refusal, Statement, StatementSubject,
 };
 use super::{DIGEST, NAMES, file, private, public, text};
 

@@ -1,7 +1,8 @@
 //! Words that identities must fit, and trusted roots; what certificates prove is tried end to end, where an
 //! authority is.
 
-use crate::sigstore::{Pieces, Pki, ROOT_BYTES_MAX, Subject, TrustRoot, Words};
+use crate::limits::signature::TRUSTED_ROOT_BYTES_MAX;
+use crate::sigstore::{Pieces, Pki, Subject, TrustRoot, Words};
 
 #[test]
 fn regular_expressions_fit_anywhere_as_cosigns_do() {
@@ -100,7 +101,7 @@ fn what_is_no_trusted_root_is_refused() {
         let said = TrustRoot::parse(text.as_bytes()).unwrap_err().to_string();
         assert!(said.contains(says), "{said}");
     }
-    let large = vec![b' '; usize::try_from(ROOT_BYTES_MAX).unwrap() + 1];
+    let large = vec![b' '; usize::try_from(TRUSTED_ROOT_BYTES_MAX).unwrap() + 1];
     let said = TrustRoot::parse(&large).unwrap_err().to_string();
     assert!(said.contains("1 MiB"), "{said}");
     assert!(TrustRoot::parse(&[0xff, 0xfe]).is_err());

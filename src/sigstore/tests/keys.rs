@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::{KEY_FILE_BYTES_MAX, KeyError, KeyFile, Refusal};
+use crate::limits::signature::KEY_FILE_BYTES_MAX;
+
+use super::super::{KeyError, KeyFile, Refusal};
 use super::{NAMES, Passphrase, PrivateKey, PublicKey, file, passphrase, private, public, text};
 
 #[track_caller]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::{PAYLOAD_BYTES_MAX, Payload, Refusal};
+use crate::limits::signature::PAYLOAD_BYTES_MAX;
+
+use super::super::{Payload, Refusal};
 use super::{DIGEST, NAMES, PrivateKey, file, private, public, text};
 
 fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

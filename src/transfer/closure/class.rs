@@ -4,11 +4,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::limits::signature::{BUNDLE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::oci::{Descriptor, Digest, Manifest, Repository, View};
 use crate::registry::{self, Client, ErrorKind};
 use crate::sigstore::{
-    BUNDLE_BYTES_MAX, Bundle, COSIGN_SIGN_PREDICATE, PAYLOAD_BYTES_MAX, PREDICATE_ANNOTATION,
-    Payload, PublicKey, SIGNATURE_ANNOTATION, SIGNATURE_CONFIG, SIMPLE_SIGNING,
+    Bundle, COSIGN_SIGN_PREDICATE, PREDICATE_ANNOTATION, Payload, PublicKey, SIGNATURE_ANNOTATION,
+    SIGNATURE_CONFIG, SIMPLE_SIGNING,
 };
 
 /// The type of a Notation signature.

@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 
 use crate::attached::Referrer;
 use crate::event::{Note, Side};
-use crate::oci::{Digest, Identifier, MANIFEST_BYTES_MAX, Manifest, View};
+use crate::limits::image::MANIFEST_BYTES_MAX;
+use crate::oci::{Digest, Identifier, Manifest, View};
 use crate::registry::{Access, ErrorKind};
 
 use super::class::{Class, class};

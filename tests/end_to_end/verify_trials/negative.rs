@@ -1,9 +1,9 @@
 //! What is no signature of this image by this key: each with its own reason, in each format.
 
 use consign::event::{Format, Kind, Verdict};
+use consign::limits::signature::SIGNATURES_MAX;
 use consign::oci::{Digest, MediaType};
 use consign::sigstore::COSIGN_SIGN_PREDICATE;
-use consign::verify::SIGNATURES_MAX;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 

@@ -3,6 +3,8 @@ use std::os::unix::fs::symlink;
 
 use rcgen::{CertificateParams, KeyPair};
 
+use crate::limits::input::ACCESS_FILE_BYTES_MAX;
+
 use super::*;
 
 /// A host with a user, in folders of their own.
@@ -116,7 +118,7 @@ fn a_file_without_a_certificate_is_refused_by_its_name() {
         (stage.folder.path().join("none.pem"), "cannot be read"),
         (stage.folder.path().to_owned(), "cannot be read"),
     ];
-    let long = usize::try_from(files::FILE_BYTES_MAX).unwrap() + 1;
+    let long = usize::try_from(ACCESS_FILE_BYTES_MAX).unwrap() + 1;
     cases.push((stage.write("long.pem", " ".repeat(long)), "1 MiB"));
     for (path, word) in cases {
         let said = stage
@@ -337,7 +339,7 @@ fn a_folder_for_all_hosts_stands_instead_of_theirs() {
 #[test]
 fn hosts_are_bounded() {
     let stage = Stage::new();
-    for number in 0..=HOSTS_MAX {
+    for number in 0..=CERTIFICATE_HOSTS_MAX {
         let folder = stage
             .folder
             .path()

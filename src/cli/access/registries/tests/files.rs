@@ -1,7 +1,8 @@
 //! What files are read, and what is wrong with them.
 
+use crate::limits::input::ACCESS_FILE_BYTES_MAX;
+
 use super::*;
-use crate::cli::access::files::FILE_BYTES_MAX;
 
 #[test]
 fn files_are_found_and_merged_as_skopeo_finds_them() {
@@ -305,7 +306,7 @@ fn what_nobody_knows_is_left() {
 #[test]
 fn files_are_bounded() {
     let stage = Stage::new();
-    let bytes_max = usize::try_from(FILE_BYTES_MAX).unwrap();
+    let bytes_max = usize::try_from(ACCESS_FILE_BYTES_MAX).unwrap();
     let name = "etc/containers/registries.conf";
     stage.write(name, " ".repeat(bytes_max));
     stage.read();
