@@ -6,9 +6,13 @@
 LOCK_LIMIT := 335
 SCRIPTS := $(wildcard scripts/*.sh) .ci/run
 
+# What `make soak` runs: so many soaks, of so many images each.
+SEEDS := 20
+IMAGES := 1000
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build setup demo test test-real fmt format lint lint-scripts docs deny lock-size advisories check bench dist clean
+.PHONY: help build setup demo test test-real soak fmt format lint lint-scripts docs deny lock-size advisories check bench dist clean
 
 help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +31,9 @@ test: ## Run all tests; those whose outside tool is missing are skipped by name
 
 test-real: setup ## Run all tests, and fail where an outside tool is missing
 	CONSIGN_REQUIRE_TOOLS=1 cargo test --locked
+
+soak: ## Run seeded soaks: faults, signals and rivals until both registries hold the same
+	CONSIGN_SOAK_SEEDS=$(SEEDS) CONSIGN_SOAK_IMAGES=$(IMAGES) cargo test --locked --test end_to_end -- --test-threads 2 soak::
 
 fmt: ## Check the format
 	cargo fmt --all --check

@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_mins(5);
 const POLL_MIN: Duration = Duration::from_millis(5);
 const POLL_MAX: Duration = Duration::from_millis(200);
 
+/// How many files are looked at when a run begins, so that a folder of any size holds up none.
+const SWEPT_MAX: usize = 1000;
+
 type Place = (Repository, Tag);
 type Places = Arc<Mutex<HashMap<Place, Arc<AsyncMutex<()>>>>>;
 
@@ -40,9 +43,26 @@ pub(super) struct Locks {
 pub struct Held {
     // Each kept for its Drop, in this order: the file first, so that a waiter of this process does not
     // have to poll for it.
-    _file: Option<File>,
+    _file: Option<LockFile>,
     _guard: OwnedMutexGuard<()>,
     _seat: Seat,
+}
+
+/// A file that is locked; it goes when the lock does.
+#[derive(Debug)]
+struct LockFile {
+    // Kept for its Drop, which gives the lock back: after that of this, so that the file is taken away under it.
+    _file: File,
+    path: PathBuf,
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // What stays behind is empty, and is used again.
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "a lock stays behind");
+        }
+    }
 }
 
 /// Somebody who holds a place or waits for it; the last to leave takes it away.
@@ -89,9 +109,9 @@ impl Locks {
 
     /// Waits until nobody else writes `tag`.
     ///
-    /// The files stay where they are, empty: if the last to leave removed one, two others could hold a
-    /// file each under the same name. The lock is the system's (`flock`), so that it ends with the process
-    /// however it ends; a file system that knows no locks is an error.
+    /// The lock is the system's (`flock`), so that it ends with the process however it ends; a file system that
+    /// knows no locks is an error. Who holds it takes its file away before it gives it back; who has waited for
+    /// that file sees that another stands under the name, or none, and begins anew.
     ///
     /// # Errors
     ///
@@ -121,7 +141,7 @@ impl Locks {
         folder: &Path,
         repository: &Repository,
         tag: &Tag,
-    ) -> Result<File, Error> {
+    ) -> Result<LockFile, Error> {
         self.check(folder)?;
         let name = Digest::sha256(format!("{repository}:{tag}").as_bytes()).hex();
         let path = folder.join(format!("{name}.lock"));
@@ -131,18 +151,19 @@ impl Locks {
                 path.display()
             ))
         };
-        let file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| fail(&error))?;
+        let open = || opened(&path).map_err(|error| fail(&error));
+        let mut file = open()?;
         let until = Instant::now() + self.patience;
         let mut pause = POLL_MIN;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(file),
+                Ok(()) if stands_at(&file, &path).map_err(|error| fail(&error))? => {
+                    return Ok(LockFile { _file: file, path });
+                }
+                Ok(()) => {
+                    file = open()?;
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) if Instant::now() < until => {}
                 Err(TryLockError::WouldBlock) => {
                     return Err(fail(&"another process does not give it back"));
@@ -163,9 +184,49 @@ impl Locks {
                 let folder = folder.display();
                 Error::Lock(format!("the lock folder `{folder}` is not used: {error}"))
             })?;
+            sweep(folder);
             *is_checked = true;
         }
         Ok(())
+    }
+}
+
+/// Takes away what runs left that were killed: files that nobody holds. What cannot be taken away does no harm.
+fn sweep(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.take(SWEPT_MAX).flatten() {
+        let path = entry.path();
+        let is_lock = path
+            .extension()
+            .is_some_and(|extension| extension == "lock");
+        let file = OpenOptions::new().write(true).open(&path);
+        if let (true, Ok(file)) = (is_lock, file)
+            && file.try_lock().is_ok()
+            && stands_at(&file, &path).unwrap_or(false)
+        {
+            drop(LockFile { _file: file, path });
+        }
+    }
+}
+
+fn opened(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Whether `file` is what stands at `path`, and not what stood there before.
+fn stands_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match path.symlink_metadata() {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -202,6 +263,7 @@ fn prepare(folder: &Path) -> io::Result<()> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -246,12 +308,62 @@ mod tests {
         assert!(futures::poll!(&mut waiting).is_pending());
         drop(held);
         let held = waiting.await.unwrap();
-        // The file stays, and only it.
         drop(held);
         let files: Vec<_> = fs::read_dir(&folder).unwrap().collect();
-        assert_eq!(files.len(), 1);
+        assert!(files.is_empty(), "{files:?}");
         assert_eq!(folder.metadata().unwrap().mode() & 0o777, 0o700);
         drop(mine.hold(&repository, &tag).await.unwrap());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn files_that_come_and_go_are_never_held_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("locks");
+        let writing = Arc::new(AtomicBool::new(false));
+        let mut writers = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            // Each as if it were a process of its own.
+            let mine = locks(Some(&folder));
+            let writing = Arc::clone(&writing);
+            writers.spawn(async move {
+                let (repository, tag) = place();
+                for _ in 0..40 {
+                    let held = mine.hold(&repository, &tag).await.unwrap();
+                    assert!(!writing.swap(true, Ordering::SeqCst), "two at once");
+                    tokio::task::yield_now().await;
+                    assert!(writing.swap(false, Ordering::SeqCst));
+                    drop(held);
+                }
+            });
+        }
+        while let Some(ended) = writers.join_next().await {
+            ended.unwrap();
+        }
+        assert!(fs::read_dir(&folder).unwrap().next().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_killed_runs_left_is_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("locks");
+        let (repository, tag) = place();
+        let mine = locks(Some(&folder));
+        let held = mine.hold(&repository, &tag).await.unwrap();
+        fs::write(folder.join("left.lock"), "").unwrap();
+        fs::write(folder.join("else.txt"), "").unwrap();
+        let other = "other".parse().unwrap();
+        drop(
+            locks(Some(&folder))
+                .hold(&repository, &other)
+                .await
+                .unwrap(),
+        );
+        assert!(!folder.join("left.lock").exists());
+        assert!(folder.join("else.txt").exists());
+        // What is held stays.
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+        drop(held);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     }
 
     #[tokio::test]

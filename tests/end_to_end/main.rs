@@ -34,6 +34,7 @@ mod registry_trials;
 mod serve_trials;
 mod sign_trials;
 mod signatures;
+mod soak;
 mod verify_trials;
 
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         keyless_trials::trials(),
         sign_trials::trials(),
         signatures::trials(),
+        soak::trials(),
         verify_trials::trials(),
         real::trials(),
     ];

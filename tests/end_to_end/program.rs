@@ -123,9 +123,15 @@ impl Workplace {
 
     /// Starts the program. What it prints goes into files, so that nothing holds it up.
     pub(crate) fn start(&self, arguments: &str) -> Running {
+        self.start_with(arguments, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(&self, arguments: &str, more: &[(&str, PathBuf)]) -> Running {
         let file = |name: &str| fs::File::create(self.path(name)).expect("a file");
         let child = self
             .command(arguments)
+            .envs(more.iter().map(|(name, value)| (name, value)))
             .stdout(file(STDOUT))
             .stderr(file(STDERR))
             .spawn()
@@ -158,6 +164,14 @@ impl Running {
         let command = format!("kill -s {name} {process}");
         let sent = Command::new("sh").arg("-c").arg(command).status().await;
         assert!(sent.expect("there is a shell").success(), "it was there");
+    }
+
+    /// Sends a signal, if it has not ended yet.
+    pub(crate) async fn signal_if_there(&self, name: &str) {
+        if let Some(process) = self.child.id() {
+            let command = format!("kill -s {name} {process} 2> /dev/null || true");
+            drop(Command::new("sh").arg("-c").arg(command).status().await);
+        }
     }
 
     /// What it printed on stdout so far.

@@ -22,6 +22,7 @@
 
 mod annex;
 mod auth;
+mod chaos;
 mod contents;
 mod images;
 mod log;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use annex::{Annex, Asked};
 pub(crate) use auth::{AfterRefusal, Auth, Bearer, TokenRequest, basic};
+pub(crate) use chaos::Chaos;
 pub(crate) use contents::Contents;
 pub(crate) use images::{Image, Pushed, artifact, attestation, index, manifest_list, schema1};
 pub(crate) use log::Logged;
@@ -52,6 +54,7 @@ pub(crate) use rules::{Active, Rule, when};
 use crate::certificates::Certified;
 
 use auth::Door;
+use chaos::Dice;
 use log::{Line, Log};
 use rules::{After, Before, Fault, Reads, Rules, spoil, spoil_request};
 
@@ -174,6 +177,7 @@ impl TestRegistry {
             annex: settings.annex,
             log: Log::new(),
             rules: Rules::default(),
+            dice: Dice::default(),
         });
         let end = CancellationToken::new();
         let ended = end.clone().cancelled_owned();
@@ -226,9 +230,19 @@ impl TestRegistry {
         &self.front.registry
     }
 
+    /// Whether it lists referrers.
+    pub(crate) fn referrers(&self) -> Referrers {
+        self.front.referrers
+    }
+
     /// Adds a fault.
     pub(crate) fn rule(&self, rule: Rule) -> Active {
         self.front.rules.add(rule)
+    }
+
+    /// From now on so much goes wrong by chance, by dice of this seed; without them all goes well again.
+    pub(crate) fn chaos(&self, chaos: Option<(Chaos, u64)>) {
+        self.front.dice.set(chaos);
     }
 
     /// Removes all faults and lets go what they stalled.
@@ -316,6 +330,7 @@ struct Front {
     annex: Option<Arc<dyn Annex>>,
     log: Log,
     rules: Rules,
+    dice: Dice,
 }
 
 impl Handler for Front {
@@ -350,7 +365,8 @@ impl Front {
         let seen = (&parts.method, uri.path(), uri.query().unwrap_or_default());
         let mut faults = Vec::new();
         let mut is_cut = false;
-        for (fault, active) in self.rules.faults(seen) {
+        let by_chance = self.dice.fault(seen.0, seen.1);
+        for (fault, active) in self.rules.faults(seen).into_iter().chain(by_chance) {
             let before = match fault {
                 Fault::Before(before) => before,
                 Fault::After(after) => {

@@ -246,9 +246,9 @@ impl Rule {
 
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
-    status: u16,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    body: Bytes,
+    pub(super) status: u16,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: Bytes,
     pub(super) reads: Reads,
 }
 
@@ -303,9 +303,9 @@ pub(super) enum After {
 /// A rule at work: counts its hits, and lets go what it holds.
 #[derive(Debug, Clone)]
 pub(crate) struct Active {
-    hits: Arc<watch::Sender<usize>>,
+    pub(super) hits: Arc<watch::Sender<usize>>,
     /// Closed once it is released.
-    gate: Arc<Semaphore>,
+    pub(super) gate: Arc<Semaphore>,
 }
 
 impl Active {
