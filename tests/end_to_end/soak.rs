@@ -57,7 +57,15 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
+/// How long one soak may take, on a machine that is busy with others.
+const PATIENCE: Duration = Duration::from_mins(15);
+
 async fn soak(seed: u64, images: usize) {
+    let soaked = tokio::time::timeout(PATIENCE, Box::pin(soaked(seed, images))).await;
+    soaked.unwrap_or_else(|_| panic!("seed {seed}: no end after {PATIENCE:?}"));
+}
+
+async fn soaked(seed: u64, images: usize) {
     let mut rng = Rng::with_seed(seed);
     let stage = Stage::set(seed, images, &mut rng).await;
     let interrupted = rng.usize(3..7);
@@ -89,10 +97,13 @@ async fn soak(seed: u64, images: usize) {
 /// What the list of a run and its reports have to do with each other.
 #[track_caller]
 fn accounts_for_all(stage: &Stage, ended: &Ended, run: &stage::Run) {
-    let Some(code) = ended.code() else {
+    // Who is killed has no code, and who gets a second signal leaves at once: neither writes a report.
+    let is_at_once = run.hurries && !stage.place.has(&run.report);
+    let Some(code) = ended.code().filter(|_| !is_at_once) else {
         return stage.killed_run_lost_nothing(run);
     };
-    assert!([0, 1, 130, 143].contains(&code), "{ended}");
+    // 4 is a run of which nothing was tried, 1 one of which something was.
+    assert!([0, 1, 4, 130, 143].contains(&code), "{ended}");
     let report = stage.place.json(&run.report);
     let lines = report["lines"].as_array().expect("lines");
     let mut named = BTreeSet::new();

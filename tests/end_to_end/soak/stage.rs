@@ -25,6 +25,8 @@ const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 pub(super) struct Run {
     list: String,
     failed: String,
+    /// Whether it gets a second signal.
+    pub(super) hurries: bool,
     pub(super) report: String,
     pub(super) lines: BTreeSet<String>,
 }
@@ -129,6 +131,7 @@ impl Stage {
             lines: BTreeSet::from([line]),
             list: "one-more.txt".to_owned(),
             report: "report-more.json".to_owned(),
+            hurries: false,
             failed: "failed.txt".to_owned(),
         };
         let ended = self.place.run(&self.arguments(&run, 1)).await.with(0);
@@ -178,6 +181,7 @@ impl Stage {
             lines: self.place.lines(list).into_iter().collect(),
             list: list.to_owned(),
             report: format!("report-{run}{beside}.json"),
+            hurries: false,
             failed,
         }
     }
@@ -188,6 +192,7 @@ impl Stage {
             list,
             failed,
             report,
+            hurries: _,
             lines: _,
         } = run;
         let sign = if self.signs {
@@ -203,7 +208,8 @@ impl Stage {
 
     /// A run that gets a signal, or two.
     pub(super) async fn interrupted_run(&self, number: usize, rng: &mut Rng) -> Vec<Ended> {
-        let run = self.run(number, "", rng);
+        let mut run = self.run(number, "", rng);
+        run.hurries = rng.u8(0..4) == 0;
         let arguments = self.arguments(&run, rng.usize(1..24));
         let running = self
             .place
@@ -211,7 +217,7 @@ impl Stage {
         tokio::time::sleep(moment(rng)).await;
         let signal = rng.choice(["INT", "TERM", "KILL"]).expect("one of them");
         running.signal_if_there(signal).await;
-        if rng.u8(0..4) == 0 {
+        if run.hurries {
             running.signal_if_there("INT").await;
         }
         let ended = running.end().await;
@@ -244,6 +250,7 @@ impl Stage {
             lines: self.lines.clone(),
             list: "list.txt".to_owned(),
             report: "report-last.json".to_owned(),
+            hurries: false,
             failed: "failed.txt".to_owned(),
         };
         let ended = self.place.run(&self.arguments(&run, 8)).await;
