@@ -187,8 +187,8 @@ impl Registry {
                 self.finish_upload(headers, &name, (&id, &query), content)
                     .await
             }
-            (Route::Upload(name, id), "GET" | "HEAD") => self.upload_status(&name, &id),
-            (Route::Upload(name, id), "DELETE") => self.cancel_upload(&name, &id),
+            (Route::Upload(name, id), "GET" | "HEAD") => self.upload_status(&name, &id).await,
+            (Route::Upload(name, id), "DELETE") => self.cancel_upload(&name, &id).await,
             _ => Err(Refusal::new(
                 Code::Unsupported,
                 format_args!("`{method}` is not done here"),

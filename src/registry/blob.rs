@@ -1,6 +1,7 @@
 //! Reading a blob: bounded, verified as it passes, taken up again where it broke off.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -8,12 +9,13 @@ use http::header::{ACCEPT, RANGE};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::oci::{Descriptor, Digester, Repository};
+use crate::oci::{Descriptor, Repository};
 
 use super::auth::Access;
 use super::call::{Answer, Lane, PAGE, is_page};
 use super::client::Client;
 use super::error::{Error, ErrorKind, Mismatch, NetworkError};
+use super::trail::{Halt, Trail};
 
 /// A connection that brought at least this much before it broke has not used up a try, in bytes.
 const PROGRESS_BYTES: u64 = 64 * 1024;
@@ -22,7 +24,8 @@ const PROGRESS_BYTES: u64 = 64 * 1024;
 ///
 /// Yields the bytes in order, but withholds the last piece until all bytes fit the descriptor: what
 /// feeds on it cannot complete with wrong bytes. A connection that breaks off is taken up again by
-/// `Range`, asked of the registry anew and not of an old signed URL.
+/// `Range`, asked of the registry anew and not of an old signed URL. A second reading, for a destination
+/// that has a part already, hashes all and yields the rest; see [`Trail`].
 pub struct BlobReader {
     client: Client,
     repository: Repository,
@@ -31,11 +34,13 @@ pub struct BlobReader {
     body: Option<reqwest::Response>,
     // Bytes that came, and are passed on at the pace that was asked for.
     waiting: Bytes,
-    // Bytes taken from the registry so far, all of them hashed.
+    // Up to where bytes were taken from the registry, all of them hashed.
     offset: u64,
+    // Where what is yielded begins.
+    first: u64,
+    trail: Arc<Trail>,
     // Bytes of a whole answer that were seen before, still to be passed over.
     skip: u64,
-    digester: Option<Digester>,
     withheld: Option<Bytes>,
     failures: u32,
     offset_at_failure: u64,
@@ -58,6 +63,7 @@ impl Client {
         descriptor: &Descriptor,
         lane: Lane,
     ) -> BlobReader {
+        let trail = Trail::new(descriptor.digest.algorithm());
         BlobReader {
             client: self.clone(),
             repository: repository.clone(),
@@ -66,8 +72,9 @@ impl Client {
             body: None,
             waiting: Bytes::new(),
             offset: 0,
+            first: 0,
+            trail: Arc::new(trail),
             skip: 0,
-            digester: Some(Digester::new(descriptor.digest.algorithm())),
             withheld: None,
             failures: 0,
             offset_at_failure: 0,
@@ -78,6 +85,23 @@ impl Client {
 }
 
 impl BlobReader {
+    /// Makes this a second reading, of which `trail` says where it begins and what it yields.
+    pub(super) fn along(self, trail: Trail) -> Self {
+        let offset = trail.start();
+        Self {
+            offset,
+            offset_at_failure: offset,
+            first: trail.passed(),
+            trail: Arc::new(trail),
+            ..self
+        }
+    }
+
+    /// What is known of the bytes that it yields, also when it is gone.
+    pub(super) const fn trail(&self) -> &Arc<Trail> {
+        &self.trail
+    }
+
     /// The next piece, or `None` after the last one, when all bytes have fitted the descriptor.
     ///
     /// # Errors
@@ -91,6 +115,9 @@ impl BlobReader {
         // Time that passed before anybody asked is not the source's.
         self.progress_at = Instant::now();
         loop {
+            if let Some(halt) = self.trail.halt() {
+                return Err(self.halted(halt));
+            }
             if self.offset == self.descriptor.size {
                 return self.finish();
             }
@@ -109,14 +136,27 @@ impl BlobReader {
             }
             let piece = self.paced().await;
             self.progress_at = Instant::now();
-            if let Some(digester) = &mut self.digester {
-                digester.update(&piece);
-            }
-            self.offset += length(&piece);
-            if let Some(ready) = self.withheld.replace(piece) {
+            if let Some(ready) = self.take_in(piece)? {
                 return Ok(Some(ready));
             }
         }
+    }
+
+    /// Hashes the next piece and withholds it; gives the one before it.
+    fn take_in(&mut self, mut piece: Bytes) -> Result<Option<Bytes>, Error> {
+        let hashed = self.trail.take_in(&piece);
+        hashed.map_err(|halt| self.halted(halt))?;
+        let surplus = self.first.saturating_sub(self.offset);
+        self.offset += length(&piece);
+        pass_over(&mut piece, surplus);
+        if piece.is_empty() {
+            return Ok(None);
+        }
+        let ready = self.withheld.replace(piece);
+        if let Some(ready) = &ready {
+            self.trail.hand_on(ready);
+        }
+        Ok(ready)
     }
 
     /// As much of what came as may pass now.
@@ -131,19 +171,17 @@ impl BlobReader {
     }
 
     /// Whether all bytes have come and fit the descriptor.
-    pub(super) const fn is_verified(&self) -> bool {
-        self.digester.is_none()
+    pub(super) fn is_verified(&self) -> bool {
+        self.trail.is_verified()
     }
 
     /// All bytes are there: yields the withheld piece if they fit, then the end.
     fn finish(&mut self) -> Result<Option<Bytes>, Error> {
-        if let Some(digester) = self.digester.take() {
-            let computed = digester.finish();
+        if !self.trail.is_verified() {
             let asked = self.descriptor.digest;
-            if computed != asked {
-                self.withheld = None;
+            if let Err(computed) = self.trail.finish(&asked) {
                 // Stays unverified for ever, and yields nothing more.
-                self.digester = Some(Digester::new(asked.algorithm()));
+                self.withheld = None;
                 return Err(self.error(ErrorKind::Integrity(Box::new(Mismatch::Digest {
                     asked,
                     computed,
@@ -151,7 +189,11 @@ impl BlobReader {
             }
             self.body = None;
         }
-        Ok(self.withheld.take())
+        let last = self.withheld.take();
+        if let Some(piece) = &last {
+            self.trail.hand_on(piece);
+        }
+        Ok(last)
     }
 
     /// Asks the registry, unless its answer is there or none is needed.
@@ -194,11 +236,7 @@ impl BlobReader {
                 }
                 Ok(Ok(Some(chunk))) => chunk,
             };
-            if self.skip > 0 {
-                let passed = self.skip.min(length(&chunk));
-                chunk.advance(usize::try_from(passed).unwrap_or(chunk.len()));
-                self.skip -= passed;
-            }
+            self.skip -= pass_over(&mut chunk, self.skip);
             if chunk.is_empty() {
                 // Passing over is progress too, though nothing comes of it yet.
                 self.progress_at = Instant::now();
@@ -323,6 +361,13 @@ impl BlobReader {
         }))
     }
 
+    fn halted(&self, halt: Halt) -> Error {
+        self.error(ErrorKind::Protocol(match halt {
+            Halt::Left => "another reading has taken over",
+            Halt::Changed => "it gives other bytes than before",
+        }))
+    }
+
     fn error(&self, kind: ErrorKind) -> Error {
         Error {
             method: Method::GET,
@@ -348,6 +393,13 @@ impl fmt::Debug for BlobReader {
 /// Whether a registry cannot give the part that was asked for.
 fn is_range_refusal(error: &Error) -> bool {
     matches!(&error.kind, ErrorKind::Refused(words) if words.status == StatusCode::RANGE_NOT_SATISFIABLE)
+}
+
+/// Leaves out the first `most` bytes, or as many as there are, and says how many.
+fn pass_over(bytes: &mut Bytes, most: u64) -> u64 {
+    let passed = most.min(length(bytes));
+    bytes.advance(usize::try_from(passed).unwrap_or(bytes.len()));
+    passed
 }
 
 fn length(bytes: &Bytes) -> u64 {

@@ -14,7 +14,7 @@ use crate::oci::{
 
 use super::auth::{Access, Challenge, Scope, Side};
 use super::call::{Call, Lane, PAGE, Payload, UNCONFIRMED, is_page};
-use super::error::{Error, ErrorKind, Mismatch, is_head_refusal};
+use super::error::{Error, ErrorKind, Mismatch, is_head_refusal, told};
 use super::host::Heads;
 use super::place::shown;
 use super::settings::{Retry, Settings};
@@ -351,6 +351,7 @@ impl Client {
             && named != manifest.digest().to_string()
         {
             // Trust is in the bytes; the header is only worth a word (OCI distribution 1.1, "Pulling").
+            let named = told(named.parse::<Digest>());
             tracing::warn!(url = %shown(&answer.url), %named, computed = %manifest.digest(), "the registry names another digest");
         }
         Ok(manifest)
@@ -396,21 +397,17 @@ impl Client {
             let is_there = found.is_some_and(|found| found == found.of_same_kind(manifest.raw()));
             return if is_there { Ok(pushed) } else { Err(unheard) };
         }
-        let stored = answer.header("docker-content-digest").map(str::to_owned);
-        match stored.map(|text| (text.parse::<Digest>(), text)) {
-            Some((Ok(stored), _)) if stored == manifest.digest() => Ok(pushed),
+        let stored = answer.header("docker-content-digest");
+        match stored.map(str::parse::<Digest>) {
+            Some(Ok(stored)) if stored == manifest.digest() => Ok(pushed),
             // A registry may name the same bytes by another algorithm.
-            Some((Ok(stored), _)) if stored == stored.of_same_kind(manifest.raw()) => Ok(pushed),
-            Some((_, stored)) => Err(answer.error(ErrorKind::Integrity(Box::new(
-                Mismatch::Stored {
+            Some(Ok(stored)) if stored == stored.of_same_kind(manifest.raw()) => Ok(pushed),
+            Some(stored) => Err(
+                answer.error(ErrorKind::Integrity(Box::new(Mismatch::Stored {
                     sent: manifest.digest(),
-                    stored: stored
-                        .chars()
-                        .filter(|c| !c.is_control())
-                        .take(200)
-                        .collect(),
-                },
-            )))),
+                    stored: told(stored),
+                }))),
+            ),
             None => Ok(pushed),
         }
     }

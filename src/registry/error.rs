@@ -190,6 +190,15 @@ impl Words {
     }
 }
 
+/// What a registry calls a digest, for people: nothing else is repeated, for it may be a secret that came with
+/// the question.
+pub(super) fn told<E>(digest: Result<oci::Digest, E>) -> String {
+    digest.map_or_else(
+        |_| "what is no digest".to_owned(),
+        |digest| digest.to_string(),
+    )
+}
+
 fn clean(text: &str, secrets: &[SecretString]) -> Box<str> {
     let mut text = Cow::Borrowed(text);
     for secret in secrets.iter().map(ExposeSecret::expose_secret) {

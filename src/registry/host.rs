@@ -15,6 +15,10 @@ use super::network::{causes, tls_error};
 use super::rate::{Rate, Turns};
 use super::tls::Tls;
 
+/// After so many uploads that a registry could not resume, and none that it could, it is not asked any more. One
+/// may have been lost by a restart.
+const RESUMES_REFUSED_MAX: u64 = 3;
+
 /// What is known of one registry.
 #[derive(Debug)]
 pub(super) struct Host {
@@ -28,6 +32,8 @@ pub(super) struct Host {
     challenges: Mutex<HashMap<Tls, Challenge>>,
     self_mount: AtomicU8,
     heads: AtomicU8,
+    resumes: AtomicBool,
+    resumes_refused: AtomicU64,
     uploads: AtomicU64,
     learns: AtomicBool,
 }
@@ -66,6 +72,8 @@ impl Host {
             challenges: Mutex::default(),
             self_mount: AtomicU8::new(0),
             heads: AtomicU8::new(0),
+            resumes: AtomicBool::new(false),
+            resumes_refused: AtomicU64::new(0),
             uploads: AtomicU64::new(0),
             learns: AtomicBool::new(false),
         }
@@ -153,6 +161,21 @@ impl Host {
             1 => SelfMount::Honoured,
             2 => SelfMount::Ignored,
             _ => SelfMount::Unknown,
+        }
+    }
+
+    /// Whether a broken upload may be resumed there, as far as is known.
+    pub(super) fn may_resume(&self) -> bool {
+        self.resumes.load(Ordering::Relaxed)
+            || self.resumes_refused.load(Ordering::Relaxed) < RESUMES_REFUSED_MAX
+    }
+
+    /// Notes that a broken upload was resumed to its end, which is not forgotten, or could not be.
+    pub(super) fn learn_resume(&self, is_done: bool) {
+        if is_done {
+            self.resumes.store(true, Ordering::Relaxed);
+        } else {
+            self.resumes_refused.fetch_add(1, Ordering::Relaxed);
         }
     }
 

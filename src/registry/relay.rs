@@ -1,12 +1,13 @@
 //! Relaying a blob: one GET feeds one PUT.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderValue, Method};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,8 @@ use super::client::Client;
 use super::error::{Error, ErrorKind};
 use super::host::SelfMount;
 use super::limit::Kind;
+use super::resume::is_resume_refusal;
+use super::trail::Halt;
 use super::upload::{Begun, HUGE_BYTES, Upload};
 
 /// After this many uploads without an answer that tells, one mount more is asked to learn it; below
@@ -29,6 +32,9 @@ const UPLOADS_BEFORE_LEARNING: u64 = 32;
 /// A destination may take this many times the stall timeout to commit a blob that it has in full:
 /// object stores copy large ones before they answer.
 const COMMIT_PATIENCE: u32 = 5;
+
+/// Who is told of the bytes that pass.
+type Moved = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// Which side a relay failed on.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +51,9 @@ impl Client {
     /// Relays a blob from `from` into `upload`: one GET, one PUT, no disk, no more than a few pieces
     /// in memory. `moved` is told of every piece, in bytes, as it passes.
     ///
+    /// A PUT that breaks is gone on with by another one for the rest, where the destination still has what it
+    /// got: as long as each brings more, and as often as it takes.
+    ///
     /// The caller holds [`Lanes`](super::Lanes) for both sides.
     ///
     /// # Errors
@@ -56,39 +65,96 @@ impl Client {
     /// Dropping it cuts both connections before the last bytes were sent, so that nothing completes.
     pub async fn relay(
         &self,
-        upload: Upload,
+        mut upload: Upload,
         from: &Repository,
         descriptor: &Descriptor,
         moved: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<(), RelayError> {
+        let moved: Moved = Arc::new(moved);
+        let host = self.transport.host(upload.repository.registry());
+        let mut reader = self.blob(from, descriptor, Lane::Held);
+        // What the session broke with that is gone on with.
+        let mut broke = None;
+        loop {
+            let trail = Arc::clone(reader.trail());
+            let sent = self.send(&upload, reader, descriptor, Arc::clone(&moved));
+            let mut error = match (sent.await, broke.take()) {
+                (Ok(()), was_broken) => {
+                    if was_broken.is_some() {
+                        host.learn_resume(true);
+                    }
+                    self.learn(&upload.repository, descriptor).await;
+                    return Ok(());
+                }
+                // What the destination has is not what the source gives now: from the beginning, once more.
+                (Err(RelayError::Source(_)), Some(broke))
+                    if trail.halt() == Some(Halt::Changed) =>
+                {
+                    return Err(RelayError::Destination(broke));
+                }
+                (Err(RelayError::Destination(error)), Some(broke))
+                    if is_resume_refusal(&error.kind) =>
+                {
+                    tracing::debug!(%error, "an upload is not gone on with");
+                    host.learn_resume(false);
+                    self.give_up(&upload).await;
+                    return Err(RelayError::Destination(broke));
+                }
+                (Err(RelayError::Source(error)), _) => return Err(RelayError::Source(error)),
+                (Err(RelayError::Destination(error)), _) => error,
+            };
+            let resumed = self.resume(&upload, descriptor.size, &trail, &mut error);
+            let Some((there, trail)) = resumed.await else {
+                return Err(RelayError::Destination(error));
+            };
+            upload = there;
+            reader = self.blob(from, descriptor, Lane::Held).along(trail);
+            broke = Some(error);
+        }
+    }
+
+    /// Sends what `reader` yields as the last part of `upload`, or as all of it.
+    async fn send(
+        &self,
+        upload: &Upload,
+        mut reader: BlobReader,
+        descriptor: &Descriptor,
+        moved: Moved,
+    ) -> Result<(), RelayError> {
         let stop = CancellationToken::new();
         // However this ends, whoever still holds the body gets no more of it.
         let _stops = stop.clone().drop_guard();
-        let mut reader = self.blob(from, descriptor, Lane::Held);
         // The source first: while it makes us wait, or says no, no request stands open at the
         // destination.
         if let Err(error) = reader.begin().await {
-            self.give_up(&upload).await;
+            self.give_up(upload).await;
             return Err(RelayError::Source(error));
         }
-        let pulse = Arc::new(Pulse::new(Box::new(moved)));
-        if descriptor.size == 0 {
+        let pulse = Arc::new(Pulse::new(moved));
+        let part = reader.trail().begun_with()..descriptor.size;
+        if part.is_empty() {
             // An empty body is never asked for its bytes, so its digest is compared here.
-            reader.next().await.map_err(RelayError::Source)?;
+            let read = reader.next().await;
+            if let Err(error) = read {
+                self.give_up(upload).await;
+                return Err(RelayError::Source(error));
+            }
             pulse.complete();
         }
         let body = reqwest::Body::wrap_stream(feed(reader, Arc::clone(&pulse), stop));
-        let repository = &upload.repository;
         let limit = self.transport.settings.stall_timeout;
-        let payload = Payload::Stream(body, descriptor.size);
-        let call = put(&upload, &descriptor.digest, payload);
+        let payload = Payload::Stream(body, part.end.saturating_sub(part.start));
+        let mut call = put(upload, &descriptor.digest, payload);
+        if let Some(range) = content_range(&part) {
+            call = call.header(CONTENT_RANGE, range);
+        }
         let stalled = call.error(&upload.location, 1, ErrorKind::Stalled(limit));
         let sent = tokio::select! {
             sent = self.transport.send(call) => sent,
             () = pulse.stalls(limit) => Err(stalled),
         };
         if let Some(error) = pulse.take_error() {
-            self.give_up(&upload).await;
+            self.give_up(upload).await;
             return Err(RelayError::Source(error));
         }
         let answer = sent.map_err(RelayError::Destination)?;
@@ -97,10 +163,8 @@ impl Client {
             let error = answer.error(ErrorKind::Protocol(what));
             return Err(RelayError::Destination(error));
         }
-        let confirmed = self.confirm(answer, repository, descriptor).await;
-        confirmed.map_err(RelayError::Destination)?;
-        self.learn(repository, descriptor).await;
-        Ok(())
+        let confirmed = self.confirm(answer, &upload.repository, descriptor).await;
+        confirmed.map_err(RelayError::Destination)
     }
 
     /// Makes sure that a blob is there, if the answer to its upload does not say so: 200, 202 or 204 without
@@ -181,8 +245,18 @@ impl Client {
     }
 }
 
+/// Where the last part of a blob belongs, as the specification writes it: without a unit. `None` for a blob
+/// that comes in one part, which no registry need know more of, and for the end of one that is there.
+fn content_range(part: &Range<u64>) -> Option<HeaderValue> {
+    let last = part.end.checked_sub(1).filter(|last| *last >= part.start)?;
+    let range = format!("{}-{last}", part.start);
+    HeaderValue::from_str(&range)
+        .ok()
+        .filter(|_| part.start > 0)
+}
+
 /// A request to where `upload` is.
-fn call(upload: &Upload, method: Method, location: Url) -> Call<'_> {
+pub(super) fn call(upload: &Upload, method: Method, location: Url) -> Call<'_> {
     let scope = Scope::pull_push(&upload.repository);
     let at = (&upload.repository, Side::Destination);
     Call {
@@ -252,11 +326,11 @@ struct Pulse {
     reading: AtomicBool,
     complete: AtomicBool,
     error: Mutex<Option<Error>>,
-    moved: Box<dyn Fn(u64) + Send + Sync>,
+    moved: Moved,
 }
 
 impl Pulse {
-    fn new(moved: Box<dyn Fn(u64) + Send + Sync>) -> Self {
+    fn new(moved: Moved) -> Self {
         Self {
             began: Instant::now(),
             beat_at: AtomicU64::new(0),

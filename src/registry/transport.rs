@@ -175,7 +175,7 @@ impl Transport {
         let mut attempt = 1;
         loop {
             let tried = self.attempt(&mut call, &host, attempt).await;
-            let error = match tried {
+            let (error, is_passing) = match tried {
                 Ok(Tried::Done(answer)) => return Ok(answer),
                 Ok(Tried::Challenged(error)) => {
                     challenges += 1;
@@ -184,7 +184,11 @@ impl Transport {
                     }
                     continue;
                 }
-                Ok(Tried::Failed(error)) => error,
+                Ok(Tried::Ended(error)) => (error, true),
+                Ok(Tried::Failed(error)) => {
+                    let is_passing = error.is_passing();
+                    (error, is_passing)
+                }
                 // What comes before the request, a token for instance, has had its own tries.
                 Err(error) => return Err(error),
             };
@@ -196,7 +200,7 @@ impl Transport {
             // Silence is tried again only while there is time for it.
             let is_silence = matches!(error.kind, ErrorKind::Stalled(_));
             let is_too_late = is_silence && began.elapsed() >= stall_timeout;
-            if attempt >= attempts_max || is_too_late || !error.is_passing() {
+            if attempt >= attempts_max || is_too_late || !is_passing {
                 return Err(error);
             }
             tracing::debug!(attempt, ?pause, error = %error, "trying again");
@@ -436,7 +440,13 @@ impl Transport {
         error.wait = is_passing_status(status)
             .then(|| retry_after(&headers))
             .flatten();
-        Ok(Tried::Failed(error))
+        let replayable = matches!(call.method, Method::GET | Method::HEAD);
+        let has_ended = !trial.at_home && replayable && may_have_ended(status);
+        Ok(if has_ended {
+            Tried::Ended(error)
+        } else {
+            Tried::Failed(error)
+        })
     }
 }
 
@@ -456,6 +466,14 @@ enum Tried {
     Challenged(Error),
     /// Failed; trying again may help.
     Failed(Error),
+    /// A place that the registry led to lets nobody in: its URL may have ended, and the registry gives a new one.
+    Ended(Error),
+}
+
+/// Whether an object store may say so of a signed URL that has ended: S3 and Azure say 403, Google's 400. Not 401:
+/// that asks for a credential, which never follows a redirect.
+fn may_have_ended(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 403 | 410)
 }
 
 fn url_of(text: &str) -> Result<Url, Error> {

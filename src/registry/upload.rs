@@ -12,7 +12,7 @@ use url::Url;
 use crate::oci::{Descriptor, Digest, MediaType, Registry, Repository};
 
 use super::auth::{Access, Scope, Side};
-use super::call::{Lane, Redirects};
+use super::call::{Answer, Lane, Redirects};
 use super::client::Client;
 use super::error::{Error, ErrorKind, Mismatch, is_head_refusal};
 use super::host::SelfMount;
@@ -368,15 +368,9 @@ impl Client {
             // 202 by the specification. Of the other two nobody knows what they say of a mount.
             status if opens_upload(status, mount.is_some()) => {
                 let base = self.transport.base(repository, Side::Destination).await?;
-                let here = answer.response.url().clone();
-                let location = answer
-                    .header(LOCATION.as_str())
-                    .and_then(|text| here.join(text).ok())
-                    .ok_or_else(|| {
-                        answer.error(ErrorKind::Protocol("it opens an upload nowhere"))
-                    })?;
-                check_place(&location, &base, &base)
-                    .map_err(|()| answer.error(ErrorKind::Untrusted(shown(&location))))?;
+                let location = answer.location(&base)?.ok_or_else(|| {
+                    answer.error(ErrorKind::Protocol("it opens an upload nowhere"))
+                })?;
                 Ok(Begun::Upload(Upload {
                     repository: repository.clone(),
                     location,
@@ -386,6 +380,21 @@ impl Client {
                 "it neither opens an upload nor refuses it",
             ))),
         }
+    }
+}
+
+impl Answer {
+    /// Where the answer says that the upload is now, if it names a place, and one to go to from a registry
+    /// whose API is at `base`.
+    pub(super) fn location(&self, base: &Url) -> Result<Option<Url>, Error> {
+        let here = self.response.url();
+        let location = self.header(LOCATION.as_str());
+        let Some(location) = location.and_then(|text| here.join(text).ok()) else {
+            return Ok(None);
+        };
+        check_place(&location, base, base)
+            .map_err(|()| self.error(ErrorKind::Untrusted(shown(&location))))?;
+        Ok(Some(location))
     }
 }
 

@@ -10,6 +10,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 use http_body_util::BodyExt as _;
 use hyper::body;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::layout;
@@ -24,6 +25,14 @@ use super::route::Query;
 /// How long an upload may be left alone before it is dropped.
 const IDLE_MAX: Duration = Duration::from_hours(1);
 
+/// How long a request for an upload waits for one before it that still writes: a client that was cut off may
+/// be back before the server has read what was under way.
+const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a request for an upload may bring no byte: one whose client is gone without a word would hold the
+/// upload, and its connection, for ever. Five times what a client of ours lets pass.
+const SILENCE_MAX: Duration = Duration::from_mins(5);
+
 /// How long an upload must have been left alone before it may make room for a new one.
 const IDLE_MIN: Duration = Duration::from_mins(1);
 
@@ -31,12 +40,15 @@ const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
 /// The uploads that are open.
 #[derive(Debug, Default)]
-pub(super) struct Uploads(Mutex<HashMap<String, Slot>>);
+pub(super) struct Uploads {
+    slots: Mutex<HashMap<String, Slot>>,
+    /// Told of each request that has done with its upload.
+    freed: Notify,
+}
 
 #[derive(Debug)]
 struct Slot {
     repository: RepositoryPath,
-    written: u64,
     /// Absent while a request is writing.
     writer: Option<BlobWriter>,
     used: Instant,
@@ -52,7 +64,7 @@ struct Session<'a> {
 
 impl Uploads {
     fn slots(&self) -> MutexGuard<'_, HashMap<String, Slot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens an upload and gives its id.
@@ -78,7 +90,6 @@ impl Uploads {
         let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
         let slot = Slot {
             repository: repository.clone(),
-            written: 0,
             writer: Some(writer),
             used: now,
         };
@@ -86,32 +97,41 @@ impl Uploads {
         Ok(id)
     }
 
-    /// How many bytes an upload has.
-    fn written(&self, repository: &RepositoryPath, id: &str) -> Result<u64, Refusal> {
-        let slots = self.slots();
-        let slot = slots.get(id).filter(|slot| slot.repository == *repository);
-        Ok(slot.ok_or_else(unknown)?.written)
+    /// Takes an upload for one request, and waits a little for one that has it.
+    async fn take(&self, repository: &RepositoryPath, id: &str) -> Result<Session<'_>, Refusal> {
+        let waiting = async {
+            loop {
+                let freed = self.freed.notified();
+                if let Some(session) = self.try_take(repository, id)? {
+                    return Ok(session);
+                }
+                freed.await;
+            }
+        };
+        tokio::time::timeout(BUSY_PATIENCE, waiting)
+            .await
+            .unwrap_or_else(|_| {
+                let why = "another request writes to this upload";
+                Err(Refusal::new(Code::BlobUploadInvalid, why).status(StatusCode::CONFLICT))
+            })
     }
 
-    /// Takes an upload for one request.
-    fn take(&self, repository: &RepositoryPath, id: &str) -> Result<Session<'_>, Refusal> {
+    /// Takes an upload, if no other request has it.
+    fn try_take(
+        &self,
+        repository: &RepositoryPath,
+        id: &str,
+    ) -> Result<Option<Session<'_>>, Refusal> {
         let mut slots = self.slots();
         let slot = slots
             .get_mut(id)
             .filter(|slot| slot.repository == *repository)
             .ok_or_else(unknown)?;
-        let writer = slot.writer.take().ok_or_else(|| {
-            Refusal::new(
-                Code::BlobUploadInvalid,
-                "another request writes to this upload",
-            )
-            .status(StatusCode::CONFLICT)
-        })?;
-        Ok(Session {
+        Ok(slot.writer.take().map(|writer| Session {
             uploads: self,
             id: id.to_owned(),
             writer: Some(writer),
-        })
+        }))
     }
 }
 
@@ -159,10 +179,10 @@ impl Drop for Session<'_> {
         if let Some(writer) = self.writer.take()
             && let Some(slot) = self.uploads.slots().get_mut(&self.id)
         {
-            slot.written = writer.written();
             slot.writer = Some(writer);
             slot.used = Instant::now();
         }
+        self.uploads.freed.notify_waiters();
     }
 }
 
@@ -187,13 +207,16 @@ where
     B::Error: Into<BodyError>,
 {
     let mut content = pin!(content);
-    while let Some(frame) = content.frame().await {
+    loop {
+        let frame = tokio::time::timeout(SILENCE_MAX, content.frame()).await;
+        let Some(frame) = frame.map_err(|_| Failure::Body)? else {
+            return Ok(());
+        };
         let frame = frame.map_err(|_| Failure::Body)?;
         if let Ok(data) = frame.into_data() {
             writer.write(data).await.map_err(Failure::Layout)?;
         }
     }
-    Ok(())
 }
 
 async fn commit(writer: BlobWriter, digest: &Digest) -> Result<(), Refusal> {
@@ -277,7 +300,7 @@ impl Registry {
         B: body::Body<Data = Bytes> + Send,
         B::Error: Into<BodyError>,
     {
-        let mut session = self.uploads.take(repository, id)?;
+        let mut session = self.uploads.take(repository, id).await?;
         check_range(headers, repository, &session)?;
         session.append(content).await?;
         let written = session.written();
@@ -297,7 +320,7 @@ impl Registry {
         B: body::Body<Data = Bytes> + Send,
         B::Error: Into<BodyError>,
     {
-        let mut session = self.uploads.take(repository, id)?;
+        let mut session = self.uploads.take(repository, id).await?;
         let digest = query.digest("digest")?.ok_or_else(|| {
             Refusal::new(Code::DigestInvalid, "there is no `digest` in the query")
         })?;
@@ -308,22 +331,24 @@ impl Registry {
     }
 
     /// `GET`: how far it came.
-    pub(super) fn upload_status(
+    ///
+    /// As every request it has the upload for itself, so that what it says is not behind before it is read.
+    pub(super) async fn upload_status(
         &self,
         repository: &RepositoryPath,
         id: &str,
     ) -> Result<Answer, Refusal> {
-        let written = self.uploads.written(repository, id)?;
+        let written = self.uploads.take(repository, id).await?.written();
         Ok(status(StatusCode::NO_CONTENT, repository, id, written))
     }
 
     /// `DELETE`: never mind.
-    pub(super) fn cancel_upload(
+    pub(super) async fn cancel_upload(
         &self,
         repository: &RepositoryPath,
         id: &str,
     ) -> Result<Answer, Refusal> {
-        drop(self.uploads.take(repository, id)?.end());
+        drop(self.uploads.take(repository, id).await?.end());
         Ok(Answer::new(StatusCode::NO_CONTENT))
     }
 }

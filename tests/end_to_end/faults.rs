@@ -15,7 +15,9 @@ mod promises;
 mod quirks;
 mod quirks_auth;
 mod quirks_lists;
+mod quirks_pages;
 mod quirks_push;
+mod resume;
 mod retry;
 mod tls;
 mod uploads;
@@ -43,11 +45,13 @@ pub(crate) fn trials() -> Vec<Trial> {
         pace::trials(),
         blobs::trials(),
         uploads::trials(),
+        resume::trials(),
         manifests::trials(),
         quirks::trials(),
         quirks_push::trials(),
         quirks_lists::trials(),
         quirks_auth::trials(),
+        quirks_pages::trials(),
         platforms::trials(),
         flight::trials(),
         tls::trials(),
@@ -262,7 +266,7 @@ pub(crate) fn said(failure: &Failure) -> String {
 }
 
 /// Bytes of which no piece is like another one, the same for the same seed.
-fn noise(size: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(size: usize, seed: u64) -> Vec<u8> {
     let mut noise = vec![0; size];
     fastrand::Rng::with_seed(seed).fill(&mut noise);
     noise

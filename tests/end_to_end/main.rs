@@ -19,6 +19,7 @@ mod closure_trials;
 mod command_line_trials;
 mod compose_trials;
 mod cosign_flag_trials;
+mod endure;
 mod examples_trials;
 mod faults;
 mod generate_key_trials;
@@ -31,6 +32,7 @@ mod program;
 mod real;
 mod registry;
 mod registry_trials;
+mod relay;
 mod serve_trials;
 mod sign_trials;
 mod signatures;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         closure_trials::trials(),
         compose_trials::trials(),
         cosign_flag_trials::trials(),
+        endure::trials(),
         examples_trials::trials(),
         faults::trials(),
         generate_key_trials::trials(),

@@ -145,6 +145,14 @@ impl Workplace {
     }
 }
 
+/// Sends a signal to a process that runs.
+pub(crate) async fn signal(child: &Child, name: &str) {
+    let process = child.id().expect("it runs");
+    let command = format!("kill -s {name} {process}");
+    let sent = Command::new("sh").arg("-c").arg(command).status().await;
+    assert!(sent.expect("there is a shell").success(), "it was there");
+}
+
 const STDOUT: &str = ".stdout";
 const STDERR: &str = ".stderr";
 
@@ -160,10 +168,7 @@ pub(crate) struct Running {
 impl Running {
     /// Sends a signal: `INT`, `TERM`, `KILL`.
     pub(crate) async fn signal(&self, name: &str) {
-        let process = self.child.id().expect("it runs");
-        let command = format!("kill -s {name} {process}");
-        let sent = Command::new("sh").arg("-c").arg(command).status().await;
-        assert!(sent.expect("there is a shell").success(), "it was there");
+        signal(&self.child, name).await;
     }
 
     /// Sends a signal, if it has not ended yet.
@@ -177,6 +182,16 @@ impl Running {
     /// What it printed on stdout so far.
     pub(crate) fn stdout(&self) -> String {
         read_lossy(&self.stdout)
+    }
+
+    /// What it printed on stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        read_lossy(&self.stderr)
+    }
+
+    /// Returns once it has ended; [`Running::end`] says how.
+    pub(crate) async fn ends(&mut self) {
+        self.child.wait().await.expect("it ends");
     }
 
     /// Waits for its end.

@@ -4,7 +4,6 @@ mod clients;
 mod credentials;
 pub(crate) mod distribution;
 mod ends;
-mod gate;
 mod images;
 mod memory;
 mod mirrors;

@@ -12,6 +12,8 @@
 //! - [`TestRegistry::with`] takes [`Settings`]: authentication ([`Auth`]), TLS, mounts, referrers.
 //! - [`when`] begins a rule; its methods say how often and what goes wrong. All rules that fit a
 //!   request work on it, in the order in which they were added; the first that answers ends it.
+//! - [`TestRegistry::script`] takes whole tables of such rules, and [`TestRegistry::asked`] compares the log
+//!   with one.
 //! - [`TestRegistry::log`] has every request with its order, status and bytes; those to `/token` too.
 //! - [`Image`], [`index`], [`attestation`], [`artifact`], [`schema1`] make images and put them straight
 //!   into the registry, without a request.
@@ -22,11 +24,13 @@
 
 mod annex;
 mod auth;
+mod bodies;
 mod chaos;
 mod contents;
 mod images;
 mod log;
 mod rules;
+mod script;
 
 use std::io;
 use std::net::SocketAddr;
@@ -54,9 +58,10 @@ pub(crate) use rules::{Active, Rule, when};
 use crate::certificates::Certified;
 
 use auth::Door;
+use bodies::spoil_request;
 use chaos::Dice;
 use log::{Line, Log};
-use rules::{After, Before, Fault, Reads, Rules, spoil, spoil_request};
+use rules::{After, Before, Fault, Reads, Rules, spoil};
 
 /// How a registry treats mounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -344,23 +349,27 @@ impl Handler for Front {
     }
 }
 
+/// A body of which the log has what comes.
+fn logged(content: Incoming, line: Line) -> Body {
+    content
+        .map_frame(move |frame| {
+            if let Some(bytes) = frame.data_ref() {
+                line.received(bytes);
+            }
+            frame
+        })
+        .map_err(Into::into)
+        .boxed_unsync()
+}
+
 impl Front {
     async fn answer(
         &self,
         request: Request<Incoming>,
         line: &Line,
     ) -> Result<Response<Body>, BodyError> {
-        let line = line.clone();
         let (mut parts, content) = request.into_parts();
-        let mut content: Body = content
-            .map_frame(move |frame| {
-                if let Some(bytes) = frame.data_ref() {
-                    line.received(bytes);
-                }
-                frame
-            })
-            .map_err(Into::into)
-            .boxed_unsync();
+        let mut content = logged(content, line.clone());
         let uri = parts.uri.clone();
         let seen = (&parts.method, uri.path(), uri.query().unwrap_or_default());
         let mut faults = Vec::new();
@@ -385,6 +394,7 @@ impl Front {
                 Before::Delay(time) => tokio::time::sleep(time).await,
                 Before::Stall => active.released().await,
                 Before::HangUp => return Err("hung up by a rule".into()),
+                Before::IgnoreHeader(name) => drop(parts.headers.remove(name)),
                 Before::CutRequest(_) => is_cut = true,
                 Before::StallRequest(_) => {}
             }

@@ -122,6 +122,60 @@ async fn an_upload_that_was_cut_off_goes_on() {
     assert_eq!(ask(&registry, &finish, &rest, "def").await.status, 201);
 }
 
+/// A request for `location` whose body goes on as `pieces` do.
+fn slow(
+    location: &str,
+    pieces: tokio::sync::mpsc::Receiver<Result<Frame<Bytes>, BodyError>>,
+) -> Request<impl hyper::body::Body<Data = Bytes, Error = BodyError> + Send> {
+    let pieces = futures::stream::unfold(pieces, async |mut pieces| {
+        Some((pieces.recv().await?, pieces))
+    });
+    let body = StreamBody::new(Box::pin(pieces));
+    Request::patch(location).body(body).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_waits_for_what_was_under_way() {
+    let registry = writable().await;
+    let seen = ask(&registry, "POST /v2/a/blobs/uploads/", &[], "").await;
+    let location = seen.header("location").to_owned();
+    let (sender, pieces) = tokio::sync::mpsc::channel(1);
+    let write = registry.handle(slow(&location, pieces));
+    let come_back = async {
+        let piece = Frame::data(Bytes::from_static(b"abc"));
+        sender.send(Ok(piece)).await.unwrap();
+        // Beyond patience.
+        let busy = get(&registry, &location).await;
+        assert_eq!((busy.status, &*busy.code()), (409, "BLOB_UPLOAD_INVALID"));
+        let busy = ask(&registry, &format!("PUT {location}"), &[], "").await;
+        assert_eq!(busy.status, 409);
+        let asked = get(&registry, &location);
+        let end = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let cut = Err(BodyError::from("cut"));
+            sender.send(cut).await.unwrap();
+        };
+        let (seen, ()) = tokio::join!(asked, end);
+        assert_eq!((seen.status, seen.header("range")), (204, "0-2"));
+    };
+    let (cut, ()) = tokio::join!(write, come_back);
+    assert_eq!(cut.status().as_u16(), 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_falls_silent_does_not_hold_its_upload() {
+    let registry = writable().await;
+    let seen = ask(&registry, "POST /v2/a/blobs/uploads/", &[], "").await;
+    let location = seen.header("location").to_owned();
+    let (sender, pieces) = tokio::sync::mpsc::channel(2);
+    let piece = Frame::data(Bytes::from_static(b"abc"));
+    sender.send(Ok(piece)).await.unwrap();
+    let left = registry.handle(slow(&location, pieces)).await;
+    assert_eq!(left.status().as_u16(), 400);
+    assert_eq!(get(&registry, &location).await.header("range"), "0-2");
+    drop(sender);
+}
+
 #[tokio::test(start_paused = true)]
 async fn abandoned_uploads_make_room() {
     let registry = writable().await;

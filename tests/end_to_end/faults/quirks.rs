@@ -1,8 +1,5 @@
 //! What registries do otherwise than others: asked, answered, served. The rows of docs/REGISTRIES.md.
 
-use std::fs;
-use std::path::Path;
-
 use consign::event::{Kind, Outcome, Side};
 use consign::oci::Digest;
 use consign::transfer::{OnExisting, Options};
@@ -44,7 +41,6 @@ pub(super) fn trials() -> Vec<Trial> {
             page_for_head,
         ),
         trial("quirks::dockers_word_for_too_many_is_repeated", too_many),
-        trial("quirks::the_documentation_names_trials_that_exist", named),
     ]
 }
 
@@ -384,63 +380,4 @@ async fn too_many() {
     );
     assert_eq!(road.source.log().len(), 4, "{}", road.logs());
     assert!(road.destination.writes().is_empty());
-}
-
-/// The text of all Rust files below `folder`.
-fn rust_below(folder: &Path, text: &mut String) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_below(&path, text);
-        } else if path.extension().is_some_and(|name| name == "rs") {
-            text.push_str(&fs::read_to_string(path).unwrap());
-        }
-    }
-}
-
-async fn named() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("docs/REGISTRIES.md")).unwrap();
-    let (mut trials, mut units) = (String::new(), String::new());
-    rust_below(&root.join("tests"), &mut trials);
-    rust_below(&root.join("src"), &mut units);
-    let mut count = 0;
-    // What stands between backticks is every second part.
-    for (at, word) in page.split('`').enumerate().filter(|(at, _)| at % 2 == 1) {
-        let before = page.split('`').nth(at - 1).unwrap();
-        if before.ends_with("unit ") {
-            assert!(units.contains(&format!("fn {word}()")), "{word}");
-        } else if word.contains("::") {
-            assert!(trials.contains(&format!("\"{word}\"")), "{word}");
-        } else {
-            continue;
-        }
-        count += 1;
-    }
-    assert!(count > 100, "{count}");
-    // Every trial of these is named, but this one.
-    for name in trials
-        .split('"')
-        .filter(|name| name.starts_with("quirks::"))
-    {
-        let is_own = name.contains("the_documentation");
-        assert!(is_own || page.contains(name), "{name}");
-    }
-    // Every row of the second table exists.
-    let (rows, by_registry) = page.split_once("## By registry").unwrap();
-    let is_row = |word: &&str| {
-        let mut letters = word.chars();
-        letters
-            .next()
-            .is_some_and(|first| first.is_ascii_uppercase())
-            && word.len() > 1
-            && letters.all(|digit| digit.is_ascii_digit())
-    };
-    let last = |line: &str| line.split('|').nth_back(1).unwrap_or_default().to_owned();
-    for cell in by_registry.lines().map(last) {
-        let words = cell.split(|c: char| !c.is_alphanumeric());
-        for row in words.filter(is_row) {
-            assert!(rows.contains(&format!("| {row} |")), "{row}");
-        }
-    }
 }

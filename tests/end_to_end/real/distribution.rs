@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 use super::token_service::{ISSUER, TokenService};
 use crate::certificates::Authority;
 use crate::harness::{Tool, Tools};
-use crate::program::until;
+use crate::program::{signal, until};
+use crate::relay::Port;
 
 /// A registry in a folder of the trial, on loopback; dropped, it ends.
 #[derive(Debug)]
@@ -27,8 +28,12 @@ pub(crate) struct Distribution {
     storage: PathBuf,
     log: Arc<Mutex<Vec<Access>>>,
     client: reqwest::Client,
-    _child: Child,
-    _readers: JoinSet<()>,
+    /// Kept while it is down.
+    _port: Port,
+    tools: Tools,
+    settings: PathBuf,
+    child: Child,
+    readers: JoinSet<()>,
 }
 
 /// One request that was answered, as the access log has it. A registry writes it when the answer is
@@ -152,33 +157,20 @@ impl Distribution {
                 ("https", tls, client)
             }
         };
+        let port = Port::reserve();
+        let host = port.host();
         let text = format!(
             "version: 0.1\n\
              log: {{ level: info, formatter: json }}\n\
              storage: {{ filesystem: {{ rootdirectory: \"{}\" }}, delete: {{ enabled: true }} }}\n\
-             http: {{ addr: \"127.0.0.1:0\"{tls} }}\n\
+             http: {{ addr: \"{host}\"{tls} }}\n\
              {}",
             storage.display(),
             setup.auth
         );
         fs::write(&settings, text).expect("the settings are written");
-        let mut child = tools
-            .command(Tool::Registry)
-            .arg("serve")
-            .arg(settings)
-            .env("OTEL_TRACES_EXPORTER", "none")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let accesses = BufReader::new(child.stdout.take().expect("it has a log")).lines();
-        let mut messages = BufReader::new(child.stderr.take().expect("it has messages")).lines();
-        let host = address(&mut messages).await;
         let log = Arc::new(Mutex::new(Vec::new()));
-        // A log that nobody reads would hold it up, and one that is closed would end it.
-        let mut readers = JoinSet::new();
-        readers.spawn(async move { while let Ok(Some(_)) = messages.next_line().await {} });
-        readers.spawn(keep(accesses, Arc::clone(&log)));
+        let (child, readers) = launch(tools, &settings, &log).await;
         let client = client.no_proxy().build();
         Self {
             url: format!("{scheme}://{host}"),
@@ -186,9 +178,35 @@ impl Distribution {
             storage: storage.join("docker/registry/v2"),
             log,
             client: client.expect("a client"),
-            _child: child,
-            _readers: readers,
+            _port: port,
+            tools: tools.clone(),
+            settings,
+            child,
+            readers,
         }
+    }
+
+    /// Stops it where it stands: it takes connections, and answers nothing (`SIGSTOP`).
+    pub(crate) async fn freeze(&self) {
+        signal(&self.child, "STOP").await;
+    }
+
+    /// Lets it go on where it was stopped.
+    pub(crate) async fn thaw(&self) {
+        signal(&self.child, "CONT").await;
+    }
+
+    /// Ends it at once; its port refuses connections, its storage stays.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.expect("it runs");
+        // What it wrote to the log is read to its end.
+        while self.readers.join_next().await.is_some() {}
+    }
+
+    /// Starts it again on its port and its storage, after [`Distribution::kill`].
+    pub(crate) async fn restart(&mut self) {
+        let (child, readers) = launch(&self.tools, &self.settings, &self.log).await;
+        (self.child, self.readers) = (child, readers);
     }
 
     /// Address and port.
@@ -312,13 +330,36 @@ fn tls(tools: &Tools, name: &str, authority: &Authority) -> (String, reqwest::Cl
     (settings, builder.identity(identity))
 }
 
-async fn address(messages: &mut Lines<impl AsyncBufRead + Unpin>) -> String {
+/// Starts one with these settings, and waits until it listens.
+async fn launch(
+    tools: &Tools,
+    settings: &Path,
+    log: &Arc<Mutex<Vec<Access>>>,
+) -> (Child, JoinSet<()>) {
+    let mut child = tools
+        .command(Tool::Registry)
+        .arg("serve")
+        .arg(settings)
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let accesses = BufReader::new(child.stdout.take().expect("it has a log")).lines();
+    let mut messages = BufReader::new(child.stderr.take().expect("it has messages")).lines();
+    listens(&mut messages).await;
+    // A log that nobody reads would hold it up, and one that is closed would end it.
+    let mut readers = JoinSet::new();
+    readers.spawn(async move { while let Ok(Some(_)) = messages.next_line().await {} });
+    readers.spawn(keep(accesses, Arc::clone(log)));
+    (child, readers)
+}
+
+async fn listens(messages: &mut Lines<impl AsyncBufRead + Unpin>) {
     let mut seen = Vec::new();
     while let Some(line) = messages.next_line().await.expect("it reads") {
-        if let Some((_, rest)) = line.split_once("listening on ") {
-            // With TLS, `, tls` follows.
-            let host = rest.split(['"', ',']).next();
-            return host.unwrap_or_default().to_owned();
+        if line.contains("listening on ") {
+            return;
         }
         seen.push(line);
     }

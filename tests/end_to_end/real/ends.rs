@@ -7,11 +7,11 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use super::distribution::Distribution;
-use super::gate::{Gate, Way};
 use super::images::Images;
 use super::run;
 use crate::harness::{Tool, Tools, with_tools};
 use crate::program::{Workplace, outcomes, until};
+use crate::relay::{Relay, Way};
 
 const TOOLS: &[Tool] = &[Tool::Registry, Tool::Crane, Tool::Python];
 
@@ -92,16 +92,16 @@ async fn killed(tools: Tools) {
         (&destination, Way::In, 300_000),
         (&destination, Way::Out, 30_000),
     ] {
-        let gate = Gate::start(side.host(), way, bytes).await;
+        let gate = Relay::start(side.host()).hold(way, bytes);
         let (from, to) = if side.host() == source.host() {
-            (gate.host(), destination.host())
+            (gate.host(), destination.host().to_owned())
         } else {
-            (source.host(), gate.host())
+            (source.host().to_owned(), gate.host())
         };
         let before = place.lines(list).len();
         let running = place.start(&format!("mirror -f {list} -s {from} -d {to} -j 3"));
         list = "mirror-failed.txt";
-        gate.held().await;
+        gate.held(way).await;
         // The list is written once a second: caught when some of it is done.
         until("a shorter list", || {
             (place.lines(list).len() < before).then_some(())
@@ -153,11 +153,11 @@ async fn ended(tools: Tools, signal: &'static str, code: i32, end: &'static str)
     let all: Vec<String> = images.images.iter().map(|i| i.name.clone()).collect();
     let place = Workplace::new();
     place.write("list.txt", images.list());
-    let gate = Gate::start(source.host(), Way::Out, 500_000).await;
+    let gate = Relay::start(source.host()).hold(Way::Out, 500_000);
     let (from, to) = (gate.host(), destination.host());
     let more = "-j 3 --report report.json --digests digests.txt";
     let running = place.start(&format!("mirror -f list.txt -s {from} -d {to} {more}"));
-    gate.held().await;
+    gate.held(Way::Out).await;
     quiet([&source, &destination]).await;
 
     let asked = Instant::now();
@@ -215,12 +215,12 @@ async fn unanswered(tools: Tools) {
     let registry = Distribution::start(&tools, "registry").await;
     let place = Workplace::new();
     place.write("list.txt", "team/app:1\nteam/app:2\n");
-    let gate = Gate::start(registry.host(), Way::Out, 0).await;
+    let gate = Relay::start(registry.host()).hold(Way::Out, 0);
     let (from, to) = (gate.host(), registry.host());
     let running = place.start(&format!(
         "mirror -f list.txt -s {from} -d {to} --report report.json"
     ));
-    gate.held().await;
+    gate.held(Way::Out).await;
     let asked = Instant::now();
     running.signal("INT").await;
     let ended = running.end().await.with(130);

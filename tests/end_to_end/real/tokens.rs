@@ -10,12 +10,12 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 
 use super::distribution::{Access, Distribution};
-use super::gate::{Gate, Way};
 use super::images::Images;
 use super::token_service::{Manner, PASSWORD, Says, TokenService, USER};
 use crate::harness::{Tool, Tools, with_tools};
 use crate::program::{Ended, Workplace, auth_file, outcomes, until};
 use crate::registry::TokenRequest;
+use crate::relay::{Relay, Way};
 
 const TOOLS: &[Tool] = &[Tool::Registry, Tool::Python];
 
@@ -133,8 +133,8 @@ async fn outlived(tools: Tools, at_source: Says, at_destination: Says) {
     });
     let stage = Stage::set(&tools, &set, manners).await;
     let rate = stage.weight() / seconds;
-    let gate = Gate::narrow(stage.source.host(), Way::Out, rate).await;
-    let ended = stage.mirror(gate.host()).await.with(0);
+    let gate = Relay::start(stage.source.host()).narrow(Way::Out, rate);
+    let ended = stage.mirror(&gate.host()).await.with(0);
 
     let report = stage.place.json("report.json");
     assert!(outcomes(&report).iter().all(|word| word == "copied"));
@@ -186,7 +186,7 @@ async fn rotated(tools: Tools) {
     };
     let stage = Stage::set(&tools, set, [manner, manner]).await;
     let rate = stage.weight() / 8;
-    let gate = Gate::narrow(stage.source.host(), Way::Out, rate).await;
+    let gate = Relay::start(stage.source.host()).narrow(Way::Out, rate);
     let change = async {
         until("a first image", || {
             let links = stage.destination.links();
@@ -197,7 +197,8 @@ async fn rotated(tools: Tools) {
         // The tokens that were given before are good for three seconds at most.
         stage.services[1].change_password("another one");
     };
-    let (ended, ()) = tokio::join!(stage.mirror(gate.host()), change);
+    let host = gate.host();
+    let (ended, ()) = tokio::join!(stage.mirror(&host), change);
     let ended = ended.with(1);
     let report = stage.place.json("report.json");
     let outcomes = outcomes(&report);

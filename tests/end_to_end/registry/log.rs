@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Request};
@@ -15,6 +16,8 @@ use tokio::sync::watch;
 pub(crate) struct Logged {
     /// When it came.
     pub(crate) number: u64,
+    /// The same by the clock.
+    pub(crate) at: Instant,
     /// When the head of its answer went out; `None` while it waits, or when it got none.
     pub(crate) answered: Option<u64>,
     /// The method.
@@ -41,6 +44,18 @@ impl Logged {
     pub(crate) fn header(&self, name: HeaderName) -> &str {
         let value = self.headers.get(name);
         value.map_or("", |value| value.to_str().unwrap_or("?"))
+    }
+
+    /// From which byte on something is asked for: 0 without a `Range`, nothing for one that is not `bytes=N-`.
+    pub(crate) fn first_byte(&self) -> Option<u64> {
+        match self.header(header::RANGE) {
+            "" => Some(0),
+            range => range
+                .strip_prefix("bytes=")?
+                .strip_suffix('-')?
+                .parse()
+                .ok(),
+        }
     }
 
     /// The scheme of the `Authorization`, or nothing.
@@ -117,6 +132,7 @@ impl Log {
         let number = state.tick();
         state.requests.push(Logged {
             number,
+            at: Instant::now(),
             answered: None,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),

@@ -7,22 +7,19 @@
 //! stalled.hit(1).await;
 //! stalled.release();
 //! ```
+//!
+//! Whole scripts of them read as a table: see [`super::script`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use consign::serve::{Body, BodyError, body};
-use futures::stream::{self, StreamExt as _};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Response};
-use http_body_util::{BodyDataStream, BodyExt as _, StreamBody};
-use hyper::body::Frame;
 use tokio::sync::{Semaphore, watch};
 
-/// How long a body waits before it ends early. Nothing says when bytes are on the wire; on loopback
-/// they are at once.
-const FLUSH_PAUSE: Duration = Duration::from_millis(20);
+use super::bodies::{corrupt, cut, rewrite, sent, stall, trickle};
 
 /// Begins a rule for requests of `method` (`*` for any) whose path fits `path`, where `*` stands for
 /// any text. A pattern with a `?` is compared with path and query.
@@ -83,6 +80,13 @@ impl When {
         self
     }
 
+    /// Only from the `n`th to the `k`th.
+    pub(super) const fn between(mut self, n: usize, k: usize) -> Self {
+        self.first = n;
+        self.last = k;
+        self
+    }
+
     /// Only from the `n`th on.
     pub(crate) const fn from(mut self, n: usize) -> Self {
         self.first = n;
@@ -127,6 +131,11 @@ impl When {
     /// Does not answer until released; then goes on as usual.
     pub(crate) fn stall(self) -> Rule {
         self.before(Before::Stall)
+    }
+
+    /// Hears nothing of a header of the request.
+    pub(crate) fn ignore_header(self, name: &str) -> Rule {
+        self.before(Before::IgnoreHeader(header_name(name)))
     }
 
     /// Closes the connection instead of answering; nothing was done.
@@ -191,15 +200,19 @@ impl When {
     }
 
     /// Leaves a header out of the answer; without `content-length` the body comes in chunks.
-    pub(crate) fn drop_header(self, name: &'static str) -> Rule {
-        self.after(After::DropHeader(HeaderName::from_static(name)))
+    pub(crate) fn drop_header(self, name: &str) -> Rule {
+        self.after(After::DropHeader(header_name(name)))
     }
 
-    /// Sets a header of the answer.
-    pub(crate) fn set_header(self, name: &'static str, value: &str) -> Rule {
-        let value = HeaderValue::from_str(value).expect("a header");
-        self.after(After::SetHeader(HeaderName::from_static(name), value))
+    /// Sets a header of the answer; in its value `{}` stands for what it was, `{last}` for that from the last
+    /// slash on.
+    pub(crate) fn set_header(self, name: &str, value: &str) -> Rule {
+        self.after(After::SetHeader(header_name(name), value.to_owned()))
     }
+}
+
+fn header_name(name: &str) -> HeaderName {
+    name.parse().expect("the name of a header")
 }
 
 /// A fault and when it happens.
@@ -219,9 +232,9 @@ impl Rule {
     }
 
     /// A header of the answer; for [`When::respond`].
-    pub(crate) fn header(self, name: &'static str, value: &str) -> Self {
+    pub(crate) fn header(self, name: &str, value: &str) -> Self {
         let value = HeaderValue::from_str(value).expect("a header");
-        self.answer(|answer| answer.headers.push((HeaderName::from_static(name), value)))
+        self.answer(|answer| answer.headers.push((header_name(name), value)))
     }
 
     /// The body of the answer; for [`When::respond`].
@@ -281,6 +294,7 @@ pub(super) enum Before {
     Delay(Duration),
     Stall,
     HangUp,
+    IgnoreHeader(HeaderName),
     CutRequest(usize),
     StallRequest(usize),
 }
@@ -297,7 +311,7 @@ pub(super) enum After {
     ReplaceBody(Bytes),
     WrongLength(i64),
     DropHeader(HeaderName),
-    SetHeader(HeaderName, HeaderValue),
+    SetHeader(HeaderName, String),
 }
 
 /// A rule at work: counts its hits, and lets go what it holds.
@@ -416,120 +430,13 @@ pub(super) fn spoil(
             rewrite(response, |old| old);
         }
         After::SetHeader(name, value) => {
+            let old = response.headers().get(&name);
+            let old = old.and_then(|old| old.to_str().ok()).unwrap_or_default();
+            let last = old.rsplit('/').next().unwrap_or_default();
+            let value = value.replace("{}", old).replace("{last}", last);
+            let value = HeaderValue::from_str(&value)?;
             response.headers_mut().insert(name, value);
         }
     }
     Ok(())
-}
-
-type Piece = Result<Bytes, BodyError>;
-type Pieces = stream::BoxStream<'static, Piece>;
-
-/// Replaces the body by one of unknown length, so that the headers alone say how long it is.
-fn rewrite(response: &mut Response<Body>, change: impl FnOnce(Pieces) -> Pieces) {
-    let old = std::mem::replace(response.body_mut(), body(""));
-    let pieces = change(BodyDataStream::new(old).boxed());
-    *response.body_mut() = joined(pieces);
-}
-
-fn joined(pieces: Pieces) -> Body {
-    StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync()
-}
-
-/// What a fault does to the body of a request on its way to the registry.
-pub(super) fn spoil_request(request: Body, fault: &Before, active: &Active) -> Body {
-    let pieces = |request| BodyDataStream::new(request).boxed();
-    match fault {
-        Before::CutRequest(bytes) => joined(cut(pieces(request), *bytes)),
-        Before::StallRequest(bytes) => joined(stall(pieces(request), *bytes, active.clone())),
-        Before::Respond(_) | Before::Delay(_) | Before::Stall | Before::HangUp => request,
-    }
-}
-
-/// The first `bytes` of a stream, and the rest of it.
-fn head(pieces: Pieces, bytes: usize) -> Pieces {
-    pieces
-        .scan(bytes, |left, piece| {
-            let piece = piece.map(|mut piece| {
-                let piece = piece.split_to(piece.len().min(*left));
-                *left -= piece.len();
-                piece
-            });
-            let is_over = *left == 0 && piece.as_ref().is_ok_and(Bytes::is_empty);
-            futures::future::ready((!is_over).then_some(piece))
-        })
-        .boxed()
-}
-
-fn cut(pieces: Pieces, bytes: usize) -> Pieces {
-    let end = stream::once(async { Err(BodyError::from("cut by a rule")) });
-    sent(head(pieces, bytes)).chain(end).boxed()
-}
-
-/// The same pieces, and an end that leaves the server time to send them: where a body ends too
-/// early, it drops what it did not send yet.
-fn sent(pieces: Pieces) -> Pieces {
-    let pause = stream::once(tokio::time::sleep(FLUSH_PAUSE)).filter_map(|()| async { None });
-    pieces.chain(pause).boxed()
-}
-
-fn stall(pieces: Pieces, bytes: usize, active: Active) -> Pieces {
-    let state = (pieces, bytes, active);
-    stream::unfold(state, |(mut pieces, mut left, active)| async move {
-        if left == 0 {
-            active.released().await;
-            left = usize::MAX;
-        }
-        let piece = pieces.next().await?;
-        match piece {
-            Ok(mut piece) if piece.len() > left => {
-                let first = piece.split_to(left);
-                let rest = stream::iter([Ok(piece)]).chain(pieces).boxed();
-                Some((Ok(first), (rest, 0, active)))
-            }
-            Ok(piece) => {
-                left -= piece.len();
-                Some((Ok(piece), (pieces, left, active)))
-            }
-            Err(error) => Some((Err(error), (pieces, left, active))),
-        }
-    })
-    .boxed()
-}
-
-fn trickle(pieces: Pieces, bytes: usize, pause: Duration) -> Pieces {
-    pieces
-        .flat_map(move |piece| match piece {
-            Ok(piece) => {
-                let parts: Vec<Piece> = piece
-                    .chunks(bytes)
-                    .map(|part| Ok(piece.slice_ref(part)))
-                    .collect();
-                stream::iter(parts)
-            }
-            Err(error) => stream::iter(vec![Err(error)]),
-        })
-        .then(move |piece| async move {
-            tokio::time::sleep(pause).await;
-            piece
-        })
-        .boxed()
-}
-
-fn corrupt(pieces: Pieces, offset: usize) -> Pieces {
-    pieces
-        .scan(offset, |left, piece| {
-            let piece = piece.map(|piece| {
-                let mut bytes = piece.to_vec();
-                if let Some(byte) = bytes.get_mut(*left) {
-                    *byte ^= 1;
-                    *left = usize::MAX;
-                } else {
-                    *left = left.saturating_sub(bytes.len());
-                }
-                Bytes::from(bytes)
-            });
-            futures::future::ready(Some(piece))
-        })
-        .boxed()
 }
