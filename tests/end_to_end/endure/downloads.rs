@@ -191,6 +191,18 @@ async fn other_bytes() {
         ("t/good:1", "copied"),
         ("t/child:1", "failed"),
     ]);
+    // It was noticed here, and not by the destination, which never got all of it.
+    let report = stage.place.json("report.json");
+    for line in [0, 2] {
+        let failure = &report["lines"][line]["failure"];
+        assert_eq!(
+            (&failure["kind"], &failure["side"]),
+            (&"integrity".into(), &"source".into())
+        );
+    }
+    for put in stage.destination.requests("PUT", &put_of(&wrong.blobs[1])) {
+        assert!(put.received < 300_000, "{}", stage.logs());
+    }
     // No storm: each wrong thing was read once.
     stage.source.asked(&format!(
         "

@@ -7,8 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::whole::written_whole;
 use crate::harness::trial;
-use crate::registry::{Active, Image, TestRegistry};
+use crate::registry::{Active, Image, Pushed, Settings, Sparse, TestRegistry, index};
 use crate::relay::{End, Relay, Way};
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -19,6 +20,7 @@ pub(super) fn trials() -> Vec<Trial> {
             lines_that_are_none,
         ),
         trial("harness::what_was_asked_is_compared_with_a_table", asked),
+        trial("harness::what_is_written_too_early_is_noticed", too_early),
         trial("harness::a_relay_cuts_refuses_and_leads_elsewhere", relay),
     ]
 }
@@ -123,6 +125,42 @@ async fn asked() {
         let said = registry.compare(table).expect_err(table);
         assert!(said.contains(why), "{table}: {said}");
     }
+}
+
+/// An index of two images, the second of which comes after it.
+async fn too_early() {
+    let settings = Settings {
+        sparse: Sparse::Taken,
+        ..Settings::default()
+    };
+    let registry = TestRegistry::with(settings).await;
+    let mut children = Vec::new();
+    for layer in ["one", "two"] {
+        let image = Image::new(&[layer]).push(&registry, "app", None);
+        children.push(image.await);
+    }
+    let all = index(&registry, "app", None, &[&children[0], &children[1]]).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let put = async |name: &str, manifest: &Pushed| {
+        let put = client.put(format!("{}/v2/app/manifests/{name}", registry.url()));
+        let put = put.header("content-type", manifest.media_type.to_string());
+        let answer = put.body(manifest.bytes.clone()).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+    };
+    // All of it is there already, without a request that says so.
+    for blob in children.iter().flat_map(|child| &child.blobs) {
+        let head = format!("{}/v2/app/blobs/{blob}", registry.url());
+        client.head(head).send().await.unwrap();
+    }
+    put(&children[0].digest.to_string(), &children[0]).await;
+    assert_eq!(written_whole(&registry, "app").await, Ok(1));
+    put("1", &all).await;
+    put(&children[1].digest.to_string(), &children[1]).await;
+    let early = written_whole(&registry, "app").await.unwrap_err();
+    assert!(
+        early.contains("manifests/1") && early.contains(&children[1].digest.to_string()),
+        "{early}"
+    );
 }
 
 /// Somebody who sends back what he gets, for as long as the tasks live, and his address.
