@@ -188,12 +188,12 @@ async fn killed() {
     let mut stage = Stage::plain().await;
     indexes(&mut stage, COUNT).await;
     let mut runs = 0;
-    for requests in [2, 9, 17, 31, 44, 60] {
-        let before = stage.destination.log().len();
+    for request in [2, 9, 17, 31, 44, 60] {
+        // Its so many-th request is not answered, so that it cannot come to its end.
+        let stalled = stage.destination.script(&format!("* * {request} stall"));
         let mut running = stage.start("-j 3");
-        let enough = stage.destination.wait(|log| log.len() >= before + requests);
         let ended = tokio::select! {
-            () = enough => false,
+            () = stalled[0].hit(1) => false,
             () = running.ends() => true,
         };
         if ended {
@@ -213,6 +213,7 @@ async fn killed() {
         }
     }
     assert!(runs >= 3, "it was killed {runs} times only");
+    stage.destination.clear_rules();
     stage.mirror("").await.with(0);
     let mut written = 0;
     for n in 0..COUNT {
