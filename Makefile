@@ -4,15 +4,17 @@
 # Ed25519ph, to read what cosign writes, none of which is worth own code. 300 to 335: the Sigstore project's
 # verifier, with its ASN.1, and an event parser for YAML.
 LOCK_LIMIT := 335
-SCRIPTS := $(wildcard scripts/*.sh) .ci/run
-
+# How long each target is fuzzed, in seconds: what was asked of a release, and what CI has time for.
+FUZZ_SECONDS ?= 600
+FUZZ_SHORT_SECONDS ?= 10
 # What `make soak` runs: so many soaks, of so many images each.
-SEEDS := 20
-IMAGES := 1000
+SOAK_SEEDS ?= 20
+SOAK_IMAGES ?= 1000
+SCRIPTS := $(wildcard scripts/*.sh) .ci/run
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build setup demo test test-real soak fmt format lint lint-scripts docs deny lock-size advisories check bench dist clean
+.PHONY: help build setup demo test test-real soak fuzz fuzz-short fmt format lint lint-scripts docs deny lock-size advisories check bench dist clean
 
 help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,13 +35,22 @@ test-real: setup ## Run all tests, and fail where an outside tool is missing
 	CONSIGN_REQUIRE_TOOLS=1 cargo test --locked
 
 soak: ## Run seeded soaks: faults, signals and rivals until both registries hold the same
-	CONSIGN_SOAK_SEEDS=$(SEEDS) CONSIGN_SOAK_IMAGES=$(IMAGES) cargo test --locked --test end_to_end -- --test-threads 2 soak::
+	CONSIGN_SOAK_SEEDS=$(SOAK_SEEDS) CONSIGN_SOAK_IMAGES=$(SOAK_IMAGES) \
+	  cargo test --locked --test end_to_end -- --test-threads 2 soak::
+
+fuzz: ## Fuzz every parser, each for FUZZ_SECONDS
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+fuzz-short: ## The same for some seconds each and with the same inputs every time, as CI does
+	scripts/fuzz.sh -s 6 $(FUZZ_SHORT_SECONDS)
 
 fmt: ## Check the format
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 format: ## Format the code
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 lint: lint-scripts ## Run clippy and check the scripts, with warnings as errors
 	cargo clippy --all-targets --locked -- -D warnings
@@ -60,7 +71,7 @@ lock-size: ## Check the number of packages in Cargo.lock
 advisories: ## Check for known holes in dependencies; needs the internet
 	cargo deny --locked check advisories
 
-check: fmt lint lock-size deny docs test ## The gate: everything that has to pass, the same in CI
+check: fmt lint lock-size deny docs test fuzz-short ## The gate: everything that has to pass, the same in CI
 
 bench: build ## Measure beside crane, oras, skopeo and cosign on loopback
 	scripts/bench.sh
@@ -71,4 +82,4 @@ dist: ## Build the static release binary into dist/
 
 clean: ## Remove what was built
 	cargo clean
-	rm -rf dist
+	rm -rf dist fuzz/target

@@ -22,6 +22,9 @@ mod sign;
 mod signals;
 mod trust;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use access::fuzzing;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;

@@ -317,11 +317,6 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        drop(parse(Path::new("c.yaml"), &bytes, &options(), &Memory::default()));
-    }
-
-    #[test]
     fn no_text_makes_it_panic(text in "(services:|\n  a:|\n    image:|\n  b:|\n    extends:|include:|- |\\*x|&x |<<: |!reset |\\$\\{A:-|\\}|\\$|x-nerdctl-verify: |cosign|[ \n\t{}\\[\\],:'\"#|>a-]){0,60}") {
         let parsed = parse(Path::new("c.yaml"), text.as_bytes(), &options(), &Memory::of(&[("a", &text), (".env", &text)]));
         for error in &parsed.errors {

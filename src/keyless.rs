@@ -14,6 +14,8 @@
 mod certificate;
 mod clock;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod log;
 mod places;
 mod product;

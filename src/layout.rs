@@ -21,6 +21,8 @@
 
 mod entry;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod root;
 mod store;
 #[cfg(test)]

@@ -36,6 +36,8 @@ pub mod cli;
 pub mod compose;
 pub mod event;
 pub mod flight;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod keyless;
 pub mod layout;
 pub mod limits;

@@ -41,6 +41,8 @@ pub struct Error {
 
 /// How much of a bad input an [`Error`] shows, in characters.
 pub const INPUT_SHOWN_CHARS: usize = 120;
+/// How much of a reason that repeats a document is shown, in characters.
+const REASON_SHOWN_CHARS: usize = 2 * INPUT_SHOWN_CHARS;
 
 /// What is wrong with an input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,18 +78,35 @@ pub enum Reason {
 impl Error {
     /// An error about `input`, which is cut and cleaned for printing.
     pub fn new(what: &'static str, input: &str, reason: Reason) -> Self {
-        let mut shown: String = input
-            .chars()
-            .take(INPUT_SHOWN_CHARS)
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect();
-        if input.chars().nth(INPUT_SHOWN_CHARS).is_some() {
-            shown.push('…');
-        }
         Self {
             what,
-            input: shown,
-            reason,
+            input: shown(input, INPUT_SHOWN_CHARS),
+            reason: reason.shown(),
         }
     }
+}
+
+impl Reason {
+    /// The same, what others wrote in it cut and cleaned for printing.
+    fn shown(self) -> Self {
+        match self {
+            Self::Json(why) => Self::Json(shown(&why, REASON_SHOWN_CHARS)),
+            Self::MediaTypes { inner, outer } => Self::MediaTypes {
+                inner: shown(&inner, INPUT_SHOWN_CHARS),
+                outer: shown(&outer, INPUT_SHOWN_CHARS),
+            },
+            Self::Empty | Self::TooLong(_) | Self::Grammar(_) | Self::Schema1 => self,
+        }
+    }
+}
+
+/// At most `chars_max` characters of `text` and an ellipsis, control characters replaced.
+fn shown(text: &str, chars_max: usize) -> String {
+    let mut chars = text.chars();
+    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let mut shown: String = chars.by_ref().take(chars_max).map(printable).collect();
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }

@@ -280,13 +280,6 @@ fn json() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_bytes_are_a_policy_or_refused(bytes in any::<Vec<u8>>()) {
-        if let Ok(policy) = Policy::parse(&bytes) {
-            prop_assert!(!policy.default.is_empty());
-        }
-    }
-
-    #[test]
     fn any_json_is_a_policy_or_refused(a in json(), b in json()) {
         let image: Reference = "a.io/b:c".parse().unwrap();
         for text in [

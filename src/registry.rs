@@ -16,6 +16,8 @@ mod client;
 mod connect;
 mod credential;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod harbor;
 mod host;
 mod limit;

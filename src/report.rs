@@ -29,6 +29,8 @@ use std::time::SystemTime;
 pub use cosign::Cosign;
 pub use digests::Digests;
 pub use document::{Document, SCHEMA};
+#[cfg(any(test, fuzzing))]
+pub(crate) use failures::untried;
 pub use failures::{Failures, HEADER, carried, rejected};
 pub use hint::{hint, hint_at};
 pub use lines::Lines;

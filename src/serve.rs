@@ -19,6 +19,8 @@
 mod answer;
 mod blobs;
 mod catalog;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod listen;
 mod listing;
 mod manifests;

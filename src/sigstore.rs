@@ -12,6 +12,8 @@
 
 mod bundle;
 mod certificate;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod json;
 mod key;
 mod payload;

@@ -10,6 +10,8 @@ mod authfile;
 mod certificates;
 mod explain;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod given;
 mod helper;
 mod json;

@@ -175,7 +175,7 @@ fn request(key: &KeyPair, token: &IdentityToken) -> Result<Body, Error> {
 }
 
 /// The certificate in an answer, if it is one for `key` at `now`.
-fn read(body: &[u8], key: KeyPair, now: Timestamp) -> Result<Certified, String> {
+pub(super) fn read(body: &[u8], key: KeyPair, now: Timestamp) -> Result<Certified, String> {
     let answer: Answer =
         serde_json::from_slice(body).map_err(|_| "it is no answer that is known".to_owned())?;
     let given = match (

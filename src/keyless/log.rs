@@ -187,7 +187,7 @@ fn place_of(reply: &Reply, url: &Url) -> Result<Url, Error> {
 }
 
 /// The one entry of an answer.
-fn read(body: &[u8], kind: KindVersion) -> Result<TransparencyLogEntry, String> {
+pub(super) fn read(body: &[u8], kind: KindVersion) -> Result<TransparencyLogEntry, String> {
     let entries: HashMap<String, LogEntry> =
         serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let mut entries = entries.into_values();

@@ -1,5 +1,3 @@
-use proptest::prelude::*;
-
 use super::*;
 
 fn descriptor(media_type: &str, of: &str) -> String {
@@ -136,10 +134,17 @@ fn artifacts_of_unknown_types_are_read_by_their_shape() {
     assert_eq!(view.artifact_type.as_deref(), Some("x/y"));
 }
 
-proptest! {
-    #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        drop(Manifest::parse(Bytes::from(bytes), &MediaType::OciIndex));
+#[test]
+fn what_a_document_says_of_itself_is_fit_to_print() {
+    let long = "x".repeat(5000);
+    for said in [
+        format!(r#"{{"mediaType":"\u007f\u001b[31m{long}","manifests":[]}}"#),
+        format!(r#"{{"\u0007{long}":1,"\u0007{long}":2}}"#),
+        format!(r#"{{"config":"\u007f{long}"}}"#),
+    ] {
+        let error = parse(&said, INDEX).unwrap_err().to_string();
+        assert!(!error.contains(char::is_control), "{error:?}");
+        assert!(error.chars().count() < 600, "{error}");
     }
 }
 

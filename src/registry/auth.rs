@@ -184,6 +184,12 @@ impl Token {
         })
     }
 
+    /// When it is to be renewed.
+    #[cfg(any(test, fuzzing))]
+    pub(super) const fn renew_at(&self) -> Instant {
+        self.renew_at
+    }
+
     pub(super) fn is_fresh(&self) -> bool {
         Instant::now() < self.renew_at
     }

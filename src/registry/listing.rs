@@ -277,7 +277,7 @@ fn named(mut error: Error) -> Error {
 }
 
 /// Reads the entries of one page.
-fn read_entries(
+pub(super) fn read_entries(
     body: &Bytes,
     entries: &mut Vec<(Descriptor, Box<RawValue>)>,
 ) -> Result<(), &'static str> {
@@ -323,11 +323,16 @@ fn next_page(answer: &Fetched, base: &Url) -> Result<Option<Url>, ()> {
     let Some(target) = answer.headers("link").find_map(link::next_target) else {
         return Ok(None);
     };
-    let mut url = answer.url.join(target).map_err(drop)?;
+    next_url(target, &answer.url, base).map(Some)
+}
+
+/// The page at `target`, as an answer of `asked` names it; `base` is the registry.
+pub(super) fn next_url(target: &str, asked: &Url, base: &Url) -> Result<Url, ()> {
+    let mut url = asked.join(target).map_err(drop)?;
     url.set_fragment(None);
     let is_at_home = |url: &Url| url.origin() == base.origin();
-    if is_at_home(&url) && is_at_home(&answer.url) {
-        Ok(Some(url))
+    if is_at_home(&url) && is_at_home(asked) {
+        Ok(url)
     } else {
         Err(())
     }

@@ -71,7 +71,7 @@ impl Client {
 /// Whether `token` says that it allows to push to `path`; `None` where it says nothing of what it allows, or
 /// speaks of a push to something else: one name was asked for, so that this may be another name of it (behind a
 /// proxy that rewrites paths).
-fn granted(token: &str, path: &str) -> Option<bool> {
+pub(super) fn granted(token: &str, path: &str) -> Option<bool> {
     let payload = token.split('.').nth(1)?;
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
     let claims: Claims = serde_json::from_slice(&payload).ok()?;

@@ -83,20 +83,12 @@ impl Failures {
             path: super::output::shown(path),
             reason,
         })?;
-        let states = plan
-            .jobs()
-            .iter()
-            .map(|job| match job.course {
-                Course::Run | Course::Contested { .. } => State::Open,
-                Course::Duplicate { .. } => State::Well,
-            })
-            .collect();
         let mut list = Self {
             output: Output::open(WHAT, path)?,
             plan: Arc::clone(plan),
             skipped: skipped.to_vec(),
             command: text::cleaned(command, REASON_CHARS_MAX),
-            states,
+            states: untold(plan),
             stale: false,
             warnings: Vec::new(),
             interval: INTERVAL,
@@ -186,6 +178,16 @@ impl Reporter for Failures {
     }
 }
 
+/// What is known of the jobs of a plan before any of them began.
+fn untold(plan: &Plan) -> Vec<State> {
+    let jobs = plan.jobs().iter();
+    jobs.map(|job| match job.course {
+        Course::Run | Course::Contested { .. } => State::Open,
+        Course::Duplicate { .. } => State::Well,
+    })
+    .collect()
+}
+
 /// The comment above the line of a job that did not end well, without `# `.
 fn comment(job: &Job, outcome: &Outcome, failure: &Failure) -> String {
     let side = failure
@@ -234,6 +236,21 @@ impl Content<'_> {
         }
         Ok(())
     }
+}
+
+/// The failed list of a run of `plan` in which nothing was tried.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn untried(plan: &Plan, skipped: &[Skipped]) -> io::Result<Vec<u8>> {
+    let content = Content {
+        plan,
+        states: &untold(plan),
+        skipped,
+        command: "mirror",
+        warnings: &[],
+    };
+    let mut list = Vec::new();
+    content.write(&mut list)?;
+    Ok(list)
 }
 
 /// The bad lines that a failed list carries as comments, so that a run of the list keeps them. None

@@ -85,7 +85,7 @@ impl Registry {
 
 /// What a `Range` asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
+pub(super) enum Asked {
     Whole,
     Part(Range<u64>),
     /// It lies behind the end.
@@ -94,7 +94,7 @@ enum Asked {
 
 /// Reads `Range` and `If-Range` (RFC 9110, section 14). Units, several ranges and forms that are
 /// not understood mean the whole, as the RFC allows.
-fn asked_range(headers: &HeaderMap, digest: &Digest, size: u64) -> Asked {
+pub(super) fn asked_range(headers: &HeaderMap, digest: &Digest, size: u64) -> Asked {
     let Some(range) = text(headers, header::RANGE) else {
         return Asked::Whole;
     };

@@ -21,3 +21,5 @@ pub use material::{
     CERTIFICATE_ANNOTATION, CHAIN_ANNOTATION, ENTRY_ANNOTATION, Material, TIMESTAMP_ANNOTATION,
 };
 pub use root::{BUILT_IN_ROOT_DATE, Pieces, RootError, TrustRoot};
+#[cfg(any(test, fuzzing))]
+pub(super) use shape::check as check_shape;

@@ -143,7 +143,7 @@ impl CredsFile {
         Self::parse(name, &bytes)
     }
 
-    fn parse(name: String, bytes: &[u8]) -> Result<Self, Error> {
+    pub(super) fn parse(name: String, bytes: &[u8]) -> Result<Self, Error> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut entries: Namespaced<(usize, Credential)> = Namespaced::default();
         let mut wrong = Vec::new();

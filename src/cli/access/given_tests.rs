@@ -93,10 +93,3 @@ fn secrets_do_not_print() {
         "{shown}"
     );
 }
-
-proptest::proptest! {
-    #[test]
-    fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-        drop(file(&bytes));
-    }
-}

@@ -152,6 +152,13 @@ impl Serves {
     }
 }
 
+/// What one file says.
+#[cfg(any(test, fuzzing))]
+pub(super) fn parsed(file: &Arc<Path>, bytes: &[u8]) -> Result<Registries, Error> {
+    let Parsed { entries, aliases } = file::parse(file, bytes)?;
+    Ok(Registries { entries, aliases })
+}
+
 impl Registries {
     /// Reads the files, where `variable` gives what the environment has under a name, and `root` is the
     /// folder that has `etc/containers`: `/`.
