@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 use url::Url;
@@ -310,15 +310,17 @@ pub(super) async fn read_up_to(mut response: reqwest::Response, limit: usize) ->
 }
 
 /// `Retry-After` as seconds or as a date (RFC 9110, section 10.2.3): as it is where it can be believed, else
-/// the longest that is waited for.
+/// the longest that is waited for. A date is one of the clock of who says it, which `Date` shows: it may be
+/// hours from ours.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(SystemTime::now())
-            .unwrap_or_default(),
+    let wait = if let Ok(seconds) = text.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let own = headers.get(DATE).and_then(|text| text.to_str().ok());
+        let now = own.and_then(date).unwrap_or_else(SystemTime::now);
+        date(text)?.duration_since(now).unwrap_or_default()
     };
     Some(if wait > RETRY_AFTER_BELIEVED {
         RETRY_AFTER_MAX
@@ -347,6 +349,14 @@ mod tests {
             after("Fri, 31 Dec 9999 23:59:59 GMT"),
             Some(RETRY_AFTER_MAX)
         );
+        // By the clock of who says it.
+        let mut skewed = HeaderMap::new();
+        let dates = [
+            (DATE, "Thu, 01 Jan 2099 00:00:00 GMT"),
+            (RETRY_AFTER, "Thu, 01 Jan 2099 00:00:07 GMT"),
+        ];
+        skewed.extend(dates.map(|(name, date)| (name, date.parse().unwrap())));
+        assert_eq!(retry_after(&skewed), Some(Duration::from_secs(7)));
         for bad in ["", "-1", "soon", "18446744073709551616"] {
             assert_eq!(after(bad), None, "{bad}");
         }
