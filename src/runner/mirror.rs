@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
-
 use tokio::time::Instant;
 
 use crate::event::{Detail, Failure, Kind, Note, Outcome, Side, Stage, Validation};
@@ -24,6 +24,10 @@ use super::trust::{Judge, Trust, refusal};
 use super::validate::unasked;
 use super::work::{Barred, Done, Refused, Work};
 
+/// How long a copy may take without its source's tag being looked at once more: one HEAD is nothing then, and
+/// most copies are done long before.
+const SECOND_LOOK_AFTER: Duration = Duration::from_secs(30);
+
 /// Transfers the images of a plan.
 #[derive(Debug)]
 pub struct Mirror {
@@ -34,6 +38,7 @@ pub struct Mirror {
     signer: Option<Signer>,
     sources: HashMap<JobId, Source>,
     projects: Projects,
+    second_look_after: Duration,
 }
 
 impl Mirror {
@@ -47,7 +52,16 @@ impl Mirror {
             signer: None,
             sources: HashMap::new(),
             projects: Projects::Named,
+            second_look_after: SECOND_LOOK_AFTER,
         }
+    }
+
+    /// Looks at the tag of a source once more after a copy that took so long (30 s unless told), and says so
+    /// where it moved meanwhile. What was looked up before is what is copied.
+    #[must_use]
+    pub const fn with_second_look(mut self, after: Duration) -> Self {
+        self.second_look_after = after;
+        self
     }
 
     /// With what the host's policy asks of sources.
@@ -372,6 +386,7 @@ impl Mirror {
             Some(_) => &options.selection,
             None => &whole,
         };
+        let began = Instant::now();
         let judged = match Box::pin(self.judge(job, place, copied, watch)).await {
             Ok(judged) => judged,
             Err(outcome) => return *outcome,
@@ -392,6 +407,28 @@ impl Mirror {
                 (watch.note)(Note::remark(&format!("it came from `{place}`")));
             }
         }
+        if let Outcome::Copied(copied) = &outcome
+            && place.digest.is_none()
+            && began.elapsed() >= self.second_look_after
+        {
+            self.look_again(place, copied.source, watch).await;
+        }
         outcome
+    }
+
+    /// Says so where the tag of `place` does not name `copied` any more. The next run brings what it names now,
+    /// so that an answer that cannot be had is no matter.
+    async fn look_again(&self, place: &Reference, copied: Digest, watch: Watch<'_>) {
+        let _work = watch.pace.work();
+        let moved = match ask::digest(self.engine.client(), place).await {
+            // Of two algorithms nobody can tell.
+            Ok(now) if now == copied || now.algorithm() != copied.algorithm() => return,
+            Ok(now) => format!("names `{now}` by now"),
+            Err(failure) if failure.kind == Kind::NotFound => "is gone by now".to_owned(),
+            Err(_) => return,
+        };
+        (watch.note)(Note::remark(&format!(
+            "the tag of `{place}` moved while it was copied: `{copied}`, which it named, is what was copied; it {moved}"
+        )));
     }
 }

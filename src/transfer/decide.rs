@@ -73,7 +73,13 @@ impl Decision<'_> {
         };
         let root = self
             .pull(Side::Source, &self.source.repository, &identifier)
-            .await?;
+            .await;
+        let root = match (root, known) {
+            (Err(error), Some(planned)) if error.is_absence() => {
+                return Err(self.moved(planned, error).await);
+            }
+            (root, _) => root?,
+        };
         (self.watch.note)(Note::Resolved(root.digest()));
         let wanted = if is_whole && !merges {
             if !has_tag && !self.options.selection.is_all() {
@@ -344,6 +350,21 @@ impl Decision<'_> {
             .pull_manifest(repository, identifier, access(side))
             .await;
         pulled.map_err(|error| self.error(side, Stage::Resolve, error.into()))
+    }
+
+    /// What it means that `planned`, which the source's tag named, is not there: the tag may have moved on. Only
+    /// what was looked up is copied, so that nothing else comes in place of it.
+    async fn moved(&self, planned: Digest, error: Error) -> Error {
+        if self.source.digest.is_some() {
+            return error;
+        }
+        match self.resolve(Side::Source).await {
+            Ok(Some(now)) if now.digest != planned => {
+                let (planned, now) = (Box::new(planned), Box::new(now.digest));
+                self.error(Side::Source, Stage::Resolve, Cause::Moved { planned, now })
+            }
+            Ok(_) | Err(_) => error,
+        }
     }
 
     /// What `--on-existing` says of a tag with another digest: an outcome, or nothing.

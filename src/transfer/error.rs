@@ -47,6 +47,17 @@ pub enum Cause {
     /// Nothing stands under the name.
     #[error("nothing is there")]
     Absent,
+    /// The tag was looked up, and what it named is gone since.
+    #[error(
+        "its tag named `{planned}` when it was looked up, which is gone, and names `{now}` by now; the next run \
+         copies that"
+    )]
+    Moved {
+        /// What the tag named.
+        planned: Box<Digest>,
+        /// What it names.
+        now: Box<Digest>,
+    },
     /// The image has none of the wanted platforms.
     #[error("it has none of the wanted platforms ({wanted}); it has {has}")]
     Platform {
@@ -136,6 +147,7 @@ impl Error {
             Cause::Attached(_)
             | Cause::Document(_)
             | Cause::Absent
+            | Cause::Moved { .. }
             | Cause::Platform { .. }
             | Cause::Exists { .. }
             | Cause::Loss { .. }
@@ -143,6 +155,14 @@ impl Error {
             | Cause::Disagrees { .. }
             | Cause::Finish(_) => failure,
         }
+    }
+
+    /// Whether a registry says that it is not there.
+    pub(super) fn is_absence(&self) -> bool {
+        let Cause::Registry(error) = &self.cause else {
+            return false;
+        };
+        matches!(error.kind, ErrorKind::NotFound(_))
     }
 
     /// Whether a registry brought a Docker schema 1 manifest.
@@ -158,7 +178,7 @@ impl Error {
         match &self.cause {
             Cause::Registry(error) => kind_of(&error.kind),
             Cause::Document(error) => kind_of_document(error),
-            Cause::Absent | Cause::Platform { .. } => Kind::NotFound,
+            Cause::Absent | Cause::Moved { .. } | Cause::Platform { .. } => Kind::NotFound,
             Cause::Exists { .. } | Cause::Loss { .. } => Kind::Conflict,
             Cause::Limit(_) => Kind::Unsupported,
             Cause::Disagrees { .. } => Kind::Integrity,

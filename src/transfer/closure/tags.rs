@@ -297,6 +297,7 @@ fn is_document(error: &Error) -> bool {
         Cause::Registry(error) => matches!(error.kind, ErrorKind::Document(_)),
         Cause::Document(_) => true,
         Cause::Absent
+        | Cause::Moved { .. }
         | Cause::Platform { .. }
         | Cause::Exists { .. }
         | Cause::Loss { .. }
