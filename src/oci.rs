@@ -70,7 +70,8 @@ pub enum Reason {
     },
     /// A Docker schema 1 manifest: its digest does not cover its bytes, so it cannot be copied unchanged.
     #[error(
-        "Docker schema 1 cannot be copied without a change of its digest; build or push the image again as schema 2 or OCI"
+        "Docker schema 1 is not signable, and cannot be copied without a change of its digest; build or push the image \
+         again as schema 2 or OCI"
     )]
     Schema1,
 }
