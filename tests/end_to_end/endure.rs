@@ -3,14 +3,21 @@
 //! The built program, or its engine where that shows more, between registries that do what the row says;
 //! and what these were asked.
 
+mod connections;
+mod destinations;
+mod documents;
 mod downloads;
 mod ends;
+mod lists;
+mod named;
 mod pace;
+mod sources;
 mod stage;
 mod table;
 mod trouble;
 mod uploads;
 mod whole;
+mod wire;
 
 use libtest_mimic::Trial;
 
@@ -22,6 +29,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         uploads::trials(),
         pace::trials(),
         ends::trials(),
+        destinations::trials(),
+        documents::trials(),
+        sources::trials(),
+        lists::trials(),
+        connections::trials(),
     ]
     .into_iter()
     .flatten()

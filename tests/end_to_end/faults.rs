@@ -273,7 +273,7 @@ pub(crate) fn noise(size: usize, seed: u64) -> Vec<u8> {
 }
 
 /// The path of a blob in `app`.
-fn blob_path(digest: &Digest) -> String {
+pub(crate) fn blob_path(digest: &Digest) -> String {
     format!("/v2/app/blobs/{digest}")
 }
 
