@@ -13,6 +13,7 @@
 )]
 
 mod access_trials;
+mod advisories;
 mod attached_trials;
 mod certificates;
 mod closure_trials;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let trials = [
         registry_trials::trials(),
         access_trials::trials(),
+        advisories::trials(),
         attached_trials::trials(),
         serve_trials::trials(),
         command_line_trials::trials(),

@@ -30,6 +30,10 @@ pub(super) fn trials() -> Vec<Trial> {
         ),
         trial("verify::a_bad_signature_never_shadows_a_good_one", shadows),
         trial("verify::many_bad_signatures_make_few_reasons", many),
+        trial(
+            "verify::subjects_without_number_are_read_once_signed_alone",
+            many_subjects,
+        ),
     ]
 }
 
@@ -401,4 +405,26 @@ async fn many() {
     assert_eq!(checked.reasons.len(), 21);
     // All of them sign one payload, which is read once.
     assert_eq!(court.registry.count("GET", "*/blobs/*"), 1);
+}
+
+/// CVE-2024-45395: a statement of 20,000 subjects. Whoever is not trusted has none of them read; of whoever is,
+/// the one that is meant counts, wherever it stands.
+async fn many_subjects() {
+    let court = Court::open().await;
+    let image = image(&court).await;
+    let one = nameless(image.digest, COSIGN_SIGN_PREDICATE);
+    let mut document: Value = serde_json::from_str(&one).unwrap();
+    let other = |n: u32| json!({ "digest": { "sha256": Digest::sha256(&n.to_be_bytes()).hex() } });
+    let subjects = document["subject"].as_array_mut().unwrap();
+    subjects.extend((0..20_000).map(other));
+    subjects.rotate_left(1);
+    let many = document.to_string();
+    let mut ask = court.ask("app:1");
+    ask.identity = consign::policy::SignedIdentity::DigestOnly;
+    let theirs = statement(&court.other, &many);
+    court.attach(Format::Bundle, &image, &[theirs]).await;
+    rejected(&court.judge(&ask).await, CRYPTO);
+    let ours = statement(&court.key, &many);
+    court.attach(Format::Bundle, &image, &[ours]).await;
+    accepted(&court.judge(&ask).await);
 }
