@@ -34,6 +34,7 @@ mod update;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -57,6 +58,8 @@ pub struct Referrer {
     pub descriptor: Descriptor,
     /// The entry as it was served.
     pub raw: Box<RawValue>,
+    /// The list that it stood in: whoever holds an entry holds the room that all of it takes.
+    pub list: Bytes,
 }
 
 /// A change of what stands under a tag.
@@ -118,6 +121,8 @@ struct Inner {
     /// Whether the tags of a repository could be listed.
     listed: Flight<Repository, bool>,
     names: Mutex<HashMap<Repository, Arc<Names>>>,
+    /// How many names are known of all repositories.
+    known: AtomicUsize,
     /// Whether a repository's registry has a referrers API, once it is known.
     apis: Mutex<HashMap<Repository, bool>>,
     history: Mutex<HashMap<(Repository, Tag), History>>,
@@ -136,6 +141,7 @@ impl Attached {
                 locks: Locks::new(locks),
                 listed: Flight::default(),
                 names: Mutex::default(),
+                known: AtomicUsize::new(0),
                 apis: Mutex::default(),
                 history: Mutex::default(),
                 pushed: Flight::default(),

@@ -23,7 +23,9 @@ pub use settings::{
     CertificateWords, Collected, Fault, FaultReason, Key, Settings, Sign, Verify, Words,
 };
 
-use crate::limits::input::{LIST_BYTES_MAX, LIST_LINE_BYTES_MAX, LIST_LINES_MAX};
+use crate::limits::input::{
+    LIST_BYTES_MAX, LIST_LINE_BYTES_MAX, LIST_LINES_MAX, LIST_TEXT_BYTES_MAX,
+};
 use crate::oci;
 use crate::oci::{Reference, Tag};
 use crate::text;
@@ -149,8 +151,8 @@ pub struct Parsed {
 /// # Errors
 ///
 /// When the file as a whole is no list, with the line where that was seen: more than [`LIST_LINES_MAX`]
-/// lines that name images, a line of more than [`LIST_LINE_BYTES_MAX`], more than [`LIST_BYTES_MAX`]
-/// altogether, a NUL byte, bytes that are not UTF-8, or a failure to read it. A line that is merely
+/// lines that name images or [`LIST_TEXT_BYTES_MAX`] of them, a line of more than [`LIST_LINE_BYTES_MAX`], more
+/// than [`LIST_BYTES_MAX`] altogether, a NUL byte, bytes that are not UTF-8, or a failure to read it. A line that is merely
 /// wrong is no error here: it stands in [`Parsed::bad`].
 pub fn parse<R: BufRead>(file: &str, mut reader: R) -> Result<Parsed, Error> {
     let file: Arc<str> = text::cleaned(file, FILE_CHARS_MAX).into();
@@ -159,6 +161,7 @@ pub fn parse<R: BufRead>(file: &str, mut reader: R) -> Result<Parsed, Error> {
     let mut number = 0_usize;
     let mut taken = 0_usize;
     let mut images = 0_usize;
+    let mut length = 0_usize;
     let limit = u64::try_from(LIST_LINE_BYTES_MAX + LINE_MARGIN_BYTES).unwrap_or(u64::MAX);
     loop {
         buffer.clear();
@@ -183,6 +186,10 @@ pub fn parse<R: BufRead>(file: &str, mut reader: R) -> Result<Parsed, Error> {
         images += 1;
         if images > LIST_LINES_MAX {
             return Err(whole(Reason::TooManyLines));
+        }
+        length += text.len();
+        if length > LIST_TEXT_BYTES_MAX {
+            return Err(whole(Reason::TextTooLong));
         }
         match said {
             Ok((names, settings)) => parsed.entries.push(Entry {

@@ -295,6 +295,13 @@ const COMMENT: &[u8; 4096] = &{
     line
 };
 
+/// A line whose names are long, though no names are.
+const NAMES: &[u8; 512] = &{
+    let mut line = [b'a'; 512];
+    line[511] = b'\n';
+    line
+};
+
 #[test]
 fn endless_lines_are_given_up() {
     let mut stream = Endless::of(b"a/b:1\n");
@@ -306,6 +313,10 @@ fn endless_lines_are_given_up() {
     assert!(matches!(error.reason, Reason::TooManyLines));
     let mut stream = Endless::of(include_bytes!("list_tests.rs"));
     assert!(parse("-", &mut stream).is_err());
+    let mut stream = Endless::of(NAMES);
+    let error = parse("-", &mut stream).unwrap_err();
+    assert!(matches!(error.reason, Reason::TextTooLong));
+    assert_eq!(error.line, LIST_TEXT_BYTES_MAX / 511 + 1);
     let mut stream = Endless::of(COMMENT);
     let error = parse("-", &mut stream).unwrap_err();
     assert!(matches!(error.reason, Reason::ListTooLong));

@@ -8,6 +8,7 @@ mod append;
 mod descriptor;
 mod digest;
 mod edit;
+mod json;
 mod manifest;
 mod media_type;
 mod namespace;
@@ -19,11 +20,14 @@ pub use append::{entries_of, referrer_entry, with_layers, with_referrers, withou
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, Digester};
 pub use edit::{merged, selected};
+pub use json::Measure;
 pub use manifest::{Image, Index, Manifest, View};
 pub use media_type::MediaType;
 pub use namespace::{Namespace, Namespaced};
 pub use platform::{Platform, PlatformSelection};
 pub use reference::{Identifier, Pinned, Reference, Registry, Repository, Tag};
+
+use crate::limits::image::JSON_DEPTH_MAX;
 
 /// Why a text or a document is not what it claims to be.
 ///
@@ -54,6 +58,12 @@ pub enum Reason {
     /// It is longer than the specification or a limit of ours allows.
     #[error("it is longer than {0} bytes")]
     TooLong(usize),
+    /// It has more values than a document may have.
+    #[error("it has more than {0} values, which no real one has")]
+    TooMany(usize),
+    /// It nests deeper than documents are read.
+    #[error("it is nested more than {0} levels deep")]
+    TooDeep(usize),
     /// It does not follow the grammar.
     #[error("{0}")]
     Grammar(&'static str),
@@ -76,6 +86,18 @@ pub enum Reason {
     Schema1,
 }
 
+impl Reason {
+    /// What is wrong with a document that could not be decoded.
+    pub fn of_json(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        // serde_json has no kind for it.
+        if text.starts_with("recursion limit exceeded") {
+            return Self::TooDeep(JSON_DEPTH_MAX);
+        }
+        Self::Json(text)
+    }
+}
+
 impl Error {
     /// An error about `input`, which is cut and cleaned for printing.
     pub fn new(what: &'static str, input: &str, reason: Reason) -> Self {
@@ -96,7 +118,12 @@ impl Reason {
                 inner: shown(&inner, INPUT_SHOWN_CHARS),
                 outer: shown(&outer, INPUT_SHOWN_CHARS),
             },
-            Self::Empty | Self::TooLong(_) | Self::Grammar(_) | Self::Schema1 => self,
+            Self::Empty
+            | Self::TooLong(_)
+            | Self::TooMany(_)
+            | Self::TooDeep(_)
+            | Self::Grammar(_)
+            | Self::Schema1 => self,
         }
     }
 }

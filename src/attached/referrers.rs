@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 
 use crate::limits::answer::REFERRERS_MAX;
 use crate::oci::{
-    self, Descriptor, Digest, Identifier, Index, Manifest, Pinned, Reason, Repository, Tag,
-    entries_of, referrer_entry, with_referrers, without_referrers,
+    self, Digest, Identifier, Index, Manifest, Pinned, Reason, Repository, Tag, entries_of,
+    referrer_entry, with_referrers, without_referrers,
 };
-use crate::registry::{Access, Deleted, Listing};
+use crate::registry::{Access, Deleted, Listed, Listing};
 
 use super::{Attached, Edit, Error, Referrer, TagKind, Tags, Updated};
 
@@ -36,18 +36,19 @@ impl Attached {
             entries.extend(self.fallback(subject, access).await?);
         }
         let mut seen = HashSet::new();
-        entries.retain(|(descriptor, _)| seen.insert(descriptor.digest));
+        entries.retain(|entry| seen.insert(entry.descriptor.digest));
         if entries.len() > REFERRERS_MAX {
             return Err(Error::Limit("10,000 referrers"));
         }
-        let referrers = entries.into_iter();
-        Ok(referrers
-            .map(|(descriptor, raw)| Referrer { descriptor, raw })
-            .collect())
+        Ok(entries)
     }
 
     /// What the API lists; `None` where there is none, or it does not know the subject.
-    async fn listed(&self, subject: &Pinned, access: Access) -> Result<Option<Entries>, Error> {
+    async fn listed(
+        &self,
+        subject: &Pinned,
+        access: Access,
+    ) -> Result<Option<Vec<Referrer>>, Error> {
         let Pinned { repository, digest } = subject;
         if !self.may_have_api(repository) {
             return Ok(None);
@@ -55,7 +56,13 @@ impl Attached {
         match self.client().referrers(repository, digest, access).await? {
             Listing::Listed(entries) => {
                 self.note_api(repository, true);
-                Ok(Some(entries))
+                let entries = entries.into_iter();
+                let referrer = |entry: Listed| Referrer {
+                    descriptor: entry.descriptor,
+                    raw: entry.raw,
+                    list: entry.page,
+                };
+                Ok(Some(entries.map(referrer).collect()))
             }
             Listing::Unsupported => {
                 self.note_api(repository, false);
@@ -66,7 +73,7 @@ impl Attached {
     }
 
     /// What the fallback tag lists.
-    async fn fallback(&self, subject: &Pinned, access: Access) -> Result<Entries, Error> {
+    async fn fallback(&self, subject: &Pinned, access: Access) -> Result<Vec<Referrer>, Error> {
         let found = self.tagged(subject, TagKind::Referrers, access).await?;
         let Some(manifest) = found else {
             return Ok(Vec::new());
@@ -79,7 +86,13 @@ impl Attached {
         if index.manifests.len() > REFERRERS_MAX {
             return Err(Error::Limit("10,000 referrers"));
         }
-        Ok(entries_of(&manifest)?)
+        let entries = entries_of(&manifest)?.into_iter();
+        let referrer = |(descriptor, raw)| Referrer {
+            descriptor,
+            raw,
+            list: manifest.raw().clone(),
+        };
+        Ok(entries.map(referrer).collect())
     }
 
     /// Pushes `manifest` (whose blobs are there), which has `subject`, and lists it: see
@@ -219,10 +232,8 @@ impl Attached {
     }
 }
 
-type Entries = Vec<(Descriptor, Box<RawValue>)>;
-
-fn has(entries: &Entries, digest: &Digest) -> bool {
-    entries.iter().any(|(entry, _)| entry.digest == *digest)
+fn has(listed: &[Referrer], digest: &Digest) -> bool {
+    listed.iter().any(|one| one.descriptor.digest == *digest)
 }
 
 /// The edit that puts `list` where `standing` is; none where it is the same.

@@ -1,9 +1,11 @@
 //! Tags that are named after a manifest, and which of them a repository has.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::limits::answer::KNOWN_TAG_PAGES_MAX;
+use crate::limits::answer::{KNOWN_TAG_PAGES_MAX, KNOWN_TAGS_MAX};
 use crate::oci::{Digest, Repository, Tag};
 use crate::registry::{self, ErrorKind};
 
@@ -68,9 +70,24 @@ impl TagKind {
     }
 }
 
-/// The names that one repository has, and those that this run gave it.
+/// The names that one repository has, and those that this run gave it: hashes of them, with keys that nobody
+/// outside knows, for there may be hundreds of thousands. Two of one hash cost a question.
 #[derive(Debug, Default)]
-pub(super) struct Names(Mutex<HashSet<Tag>>);
+pub(super) struct Names {
+    hashes: Mutex<HashSet<u64>>,
+    keys: RandomState,
+}
+
+impl Names {
+    fn insert(&self, name: &str) -> bool {
+        let hash = self.keys.hash_one(name);
+        held(&self.hashes).insert(hash)
+    }
+
+    fn has(&self, tag: &Tag) -> bool {
+        held(&self.hashes).contains(&self.keys.hash_one(tag.as_str()))
+    }
+}
 
 /// Which tags that are named after manifests a repository has. What this run writes is added as it goes.
 #[derive(Debug, Clone)]
@@ -82,7 +99,7 @@ pub struct Tags {
 impl Tags {
     /// Whether the tag may be there: true also where the list could not be had.
     pub fn may_have(&self, kind: TagKind, subject: &Digest) -> bool {
-        !self.is_listed || held(&self.names.0).contains(&kind.of(subject))
+        !self.is_listed || self.names.has(&kind.of(subject))
     }
 
     /// Whether the list of tags names the tag: false also where the list could not be had.
@@ -92,7 +109,7 @@ impl Tags {
 
     /// Whether the repository may have any such tag at all.
     pub fn may_have_any(&self) -> bool {
-        !self.is_listed || !held(&self.names.0).is_empty()
+        !self.is_listed || !held(&self.names.hashes).is_empty()
     }
 }
 
@@ -123,7 +140,7 @@ impl Attached {
 
     /// Notes a tag that this run wrote, whether or not the list is read already.
     pub(super) fn note_tag(&self, repository: &Repository, tag: &Tag) {
-        held(&self.names(repository).0).insert(tag.clone());
+        self.names(repository).insert(tag.as_str());
     }
 
     async fn list_tags(
@@ -131,16 +148,25 @@ impl Attached {
         repository: &Repository,
         names: &Names,
     ) -> Result<bool, registry::Error> {
-        let client = self.client();
-        let listed = client
-            .tags_where(repository, KNOWN_TAG_PAGES_MAX, &TagKind::is_any)
-            .await;
-        match listed {
-            Ok(Some(tags)) => {
-                held(&names.0).extend(tags);
-                Ok(true)
+        // They are kept as they come, and none is in what is given back.
+        let is_full = AtomicBool::new(false);
+        let keep = |text: &str| {
+            if !TagKind::is_any(text) {
+                return false;
             }
-            Ok(None) => {
+            let count = || self.inner.known.fetch_add(1, Ordering::Relaxed);
+            if self.inner.known.load(Ordering::Relaxed) >= KNOWN_TAGS_MAX {
+                is_full.store(true, Ordering::Relaxed);
+            } else if names.insert(text) {
+                count();
+            }
+            false
+        };
+        let client = self.client();
+        let listed = client.tags_where(repository, KNOWN_TAG_PAGES_MAX, &keep);
+        match listed.await {
+            Ok(Some(_)) if !is_full.into_inner() => Ok(true),
+            Ok(_) => {
                 tracing::debug!(%repository, "too many tags to list");
                 Ok(false)
             }

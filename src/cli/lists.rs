@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::compose::{self, Keys};
-use crate::limits::input::LIST_BYTES_MAX;
+use crate::limits::input::{LIST_BYTES_MAX, LIST_LINES_MAX, LIST_TEXT_BYTES_MAX};
 use crate::list::{self, Entry, Line};
 use crate::plan::{self, Plan};
 use crate::report::{self, Skipped};
@@ -92,6 +92,7 @@ impl Lists {
         lists.take(typed, None);
         for file in files {
             lists.add(file, (reading, keys), general)?;
+            lists.check()?;
         }
         if lists.entries.is_empty() && lists.bad.is_empty() && lists.carried.is_empty() {
             let what = "the lists name no image; nothing was tried, and nothing is changed";
@@ -125,8 +126,11 @@ impl Lists {
         let unusable = |error: &(dyn std::error::Error + 'static)| {
             Error::usage(&format!("cannot use the list `{}`", path.display()), error)
         };
-        let parsed = list::parse(&path.to_string_lossy(), bytes.as_slice())
-            .map_err(|error| unusable(&error))?;
+        let parsed = list::parse(&path.to_string_lossy(), bytes.as_slice());
+        let parsed = parsed.map_err(|error| match error.hint() {
+            Some(hint) => unusable(&error).with_hint(hint),
+            None => unusable(&error),
+        })?;
         let carried = report::carried(bytes.as_slice()).map_err(|error| unusable(&error))?;
         self.carried.extend(carried);
         let rejected = report::rejected(bytes.as_slice()).map_err(|error| unusable(&error))?;
@@ -136,6 +140,21 @@ impl Lists {
         let is_guessed = reading.list_format == ListFormat::Auto;
         self.take(parsed, (is_guessed && is_yaml(path)).then_some(NO_COMPOSE));
         Ok(())
+    }
+
+    /// Whether all lists together are within what one of them may have.
+    fn check(&self) -> Result<(), Error> {
+        let lines = self.entries.len() + self.bad.len();
+        let length = self.entries.iter().map(|entry| entry.line.text.len());
+        let beyond = if lines > LIST_LINES_MAX {
+            format!("more than {LIST_LINES_MAX} lines with images")
+        } else if length.sum::<usize>() > LIST_TEXT_BYTES_MAX {
+            format!("more than {LIST_TEXT_BYTES_MAX} bytes of lines with images")
+        } else {
+            return Ok(());
+        };
+        let what = format!("all lists together have {beyond}; nothing was tried");
+        Err(Error::refused(&what).with_hint("run them one after the other"))
     }
 
     /// Takes the lines of a plain list; `hint` goes before what is said of each bad one.

@@ -22,9 +22,20 @@ pub const BLOB_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024 * 1024;
 /// asks registries for at least that. Real ones have some KiB, the largest indexes known some 100.
 pub const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The largest image config that is read for its platform, in bytes. Real ones have under 100 KiB; they
-/// grow with the history of the image.
-pub const CONFIG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The most values of one document: objects, lists, texts, numbers.
+///
+/// What is made of a value takes up to 120 bytes of memory, however short it is in the document: 4 MiB of
+/// annotations without a value would become 60. As many as 10,000 signatures with all their annotations
+/// have; the largest indexes known have some thousands.
+pub const DOCUMENT_VALUES_MAX: usize = 120_000;
+
+/// How deep a document may nest where it is decoded, in levels, which is what `serde_json` goes down to. What
+/// is only passed over, or copied, may be deeper.
+pub const JSON_DEPTH_MAX: usize = 127;
+
+/// The largest image config that is read for its platform, in bytes: as large as a manifest may be. Real ones
+/// have under 100 KiB; they grow with the history of the image.
+pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// How deep indexes may name indexes, in levels below the image. Real images have one, some artifacts
 /// two (cosign pull request 320), and a digest cannot name itself, so this is no question of circles.

@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::limits::input::{LIST_BYTES_MAX, LIST_LINE_BYTES_MAX, LIST_LINES_MAX};
+use crate::limits::input::{
+    LIST_BYTES_MAX, LIST_LINE_BYTES_MAX, LIST_LINES_MAX, LIST_TEXT_BYTES_MAX,
+};
 use crate::oci;
 use crate::oci::Tag;
 use crate::text;
@@ -86,6 +88,9 @@ pub enum Reason {
     /// There are too many lines.
     #[error("more than {LIST_LINES_MAX} lines with images")]
     TooManyLines,
+    /// The lines are too long altogether.
+    #[error("more than {LIST_TEXT_BYTES_MAX} bytes of lines with images")]
+    TextTooLong,
     /// The file is too long.
     #[error("more than {LIST_BYTES_MAX} bytes")]
     ListTooLong,
@@ -123,6 +128,9 @@ impl Error {
                  not for mirroring; use the list of the same release without it, or cut the second column",
             ),
             Reason::Columns(_) => Some("a comment at the end of a line begins with ` #`"),
+            Reason::TooManyLines | Reason::TextTooLong | Reason::ListTooLong => {
+                Some("part it into several lists, and run them one after the other")
+            }
             Reason::Utf16 => Some("save it as UTF-8; PowerShell: `Out-File -Encoding utf8`"),
             Reason::DestinationDigest => {
                 Some("`SOURCE@DIGEST DESTINATION TAG` copies that digest and sets that tag")
@@ -143,8 +151,6 @@ impl Error {
             | Reason::Binary
             | Reason::NotUtf8
             | Reason::LineTooLong
-            | Reason::TooManyLines
-            | Reason::ListTooLong
             | Reason::Read(_) => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::limits::image::MANIFEST_BYTES_MAX;
 
 use super::descriptor::or_empty;
-use super::{Descriptor, Digest, Error, MediaType, Reason};
+use super::{Descriptor, Digest, Error, Measure, MediaType, Reason};
 
 /// A manifest: the bytes as they were served, their digest, and a view for reading.
 ///
@@ -22,7 +23,8 @@ pub struct Manifest {
     raw: Bytes,
     digest: Digest,
     media_type: MediaType,
-    view: View,
+    // Shared, for it may be a few times as large as the bytes.
+    view: Arc<View>,
 }
 
 /// What a manifest says.
@@ -102,7 +104,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// When it is larger than [`MANIFEST_BYTES_MAX`], is no JSON object, names a field twice or
+    /// When it is larger than [`MANIFEST_BYTES_MAX`], has too many values, is no JSON object, names a field twice or
     /// in another case than readers that fold it, calls itself something else than it was served as, can be read both as an index and as an image
     /// (CVE-2021-41190), names nothing at all, or is Docker schema 1.
     pub fn parse(raw: Bytes, content_type: &MediaType) -> Result<Self, Error> {
@@ -113,7 +115,8 @@ impl Manifest {
         if raw.len() > MANIFEST_BYTES_MAX {
             return Err(fail(Reason::TooLong(MANIFEST_BYTES_MAX)));
         }
-        let json = |error: serde_json::Error| fail(Reason::Json(error.to_string()));
+        Measure::of(&raw).check().map_err(fail)?;
+        let json = |error: serde_json::Error| fail(Reason::of_json(&error));
         let mut fields = serde_json::Deserializer::from_slice(&raw);
         Spelled(Part::Document)
             .deserialize(&mut fields)
@@ -133,7 +136,7 @@ impl Manifest {
             raw,
             digest,
             media_type,
-            view,
+            view: Arc::new(view),
         })
     }
 
@@ -163,7 +166,7 @@ impl Manifest {
     }
 
     /// What it says.
-    pub const fn view(&self) -> &View {
+    pub fn view(&self) -> &View {
         &self.view
     }
 
@@ -173,8 +176,8 @@ impl Manifest {
     }
 
     /// The index, if it is one.
-    pub const fn as_index(&self) -> Option<&Index> {
-        match &self.view {
+    pub fn as_index(&self) -> Option<&Index> {
+        match &*self.view {
             View::Index(index) => Some(index),
             View::Image(_) => None,
         }

@@ -14,6 +14,7 @@ use crate::oci::{
 
 use super::auth::{Access, Challenge, Scope, Side};
 use super::call::{Call, Lane, PAGE, Payload, UNCONFIRMED, is_page};
+use super::documents::{Bound, Documents, FREE_BYTES, as_document};
 use super::error::{Error, ErrorKind, Mismatch, is_head_refusal, told};
 use super::host::Heads;
 use super::place::shown;
@@ -21,10 +22,19 @@ use super::settings::{Retry, Settings};
 use super::tls::Tls;
 use super::transport::Transport;
 
+/// How large a manifest may be.
+const MANIFEST: Bound = Bound {
+    bytes: MANIFEST_BYTES_MAX,
+    beyond: "it is a manifest of more than 4 MiB",
+    weigh: as_document,
+    free: FREE_BYTES,
+};
+
 /// A client of all registries of a run. Cloning is cheap and shares everything.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(super) transport: Arc<Transport>,
+    pub(super) documents: Arc<Documents>,
     /// The side of what is only read.
     reads: Side,
 }
@@ -62,6 +72,7 @@ impl Client {
     pub fn new(settings: Settings) -> Self {
         Self {
             transport: Arc::new(Transport::new(settings)),
+            documents: Arc::default(),
             reads: Side::Source,
         }
     }
@@ -72,6 +83,7 @@ impl Client {
     pub fn on(&self, side: Side) -> Self {
         Self {
             transport: Arc::clone(&self.transport),
+            documents: Arc::clone(&self.documents),
             reads: side,
         }
     }
@@ -313,7 +325,7 @@ impl Client {
         access: Access,
     ) -> Result<Manifest, Error> {
         let call = || self.manifest_call(Method::GET, repository, identifier, access);
-        let answer = self.transport.fetch(call, MANIFEST_BYTES_MAX).await?;
+        let answer = self.document(call, MANIFEST).await?;
         let content_type = MediaType::parse(answer.header("content-type").unwrap_or_default());
         let named = answer.header("docker-content-digest");
         let bytes = answer.body.clone();
@@ -465,25 +477,29 @@ impl Client {
         descriptor: &Descriptor,
         limit: u64,
     ) -> Result<Bytes, Error> {
+        let unasked = |kind| Error {
+            method: Method::GET,
+            wait: None,
+            url: format!("{repository}@{}", descriptor.digest),
+            attempts: 0,
+            kind,
+        };
         if descriptor.size > limit {
-            return Err(Error {
-                method: Method::GET,
-                wait: None,
-                url: format!("{repository}@{}", descriptor.digest),
-                attempts: 0,
-                kind: ErrorKind::Integrity(Box::new(Mismatch::Size {
-                    digest: descriptor.digest,
-                    expected: limit,
-                    served: descriptor.size,
-                })),
-            });
+            return Err(unasked(ErrorKind::Integrity(Box::new(Mismatch::Size {
+                digest: descriptor.digest,
+                expected: limit,
+                served: descriptor.size,
+            }))));
         }
+        let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
         let mut reader = self.blob(repository, descriptor, Lane::Small);
-        let mut bytes = bytes::BytesMut::new();
+        let room = self.documents.blob_room(size).await;
+        let room = room.map_err(unasked)?;
+        let mut bytes = bytes::BytesMut::with_capacity(size);
         while let Some(chunk) = reader.next().await? {
             bytes.extend_from_slice(&chunk);
         }
-        Ok(bytes.freeze())
+        Ok(room.with(bytes.freeze()))
     }
 }
 

@@ -117,11 +117,12 @@ pub(crate) fn referrers(body: &[u8]) {
     // Fields that nobody reads may be no text.
     let text = String::from_utf8_lossy(body);
     let mut rest = &*text;
-    for (entry, bytes) in &entries {
-        let (_, behind) = rest.split_once(bytes.get()).expect("it stands there");
+    for entry in &entries {
+        let bytes = entry.raw.get();
+        let (_, behind) = rest.split_once(bytes).expect("it stands there");
         rest = behind;
-        let again: Descriptor = serde_json::from_str(bytes.get()).expect("it was read before");
-        assert_eq!(again, *entry);
+        let again: Descriptor = serde_json::from_str(bytes).expect("it was read before");
+        assert_eq!(again, entry.descriptor);
     }
 }
 

@@ -12,23 +12,52 @@ use crate::limits::answer::{
     REFERRER_PAGE_BYTES_MAX, REFERRER_PAGES_MAX, REFERRERS_BYTES_MAX, REFERRERS_MAX,
     TAG_PAGE_BYTES_MAX, TAG_PAGES_MAX,
 };
-use crate::oci::{Descriptor, Digest, MediaType, Repository, Tag};
+use crate::oci::{Descriptor, Digest, Measure, MediaType, Repository, Tag};
 
 use super::auth::Access;
-use super::call::{BEYOND_LIMITS, Call, Fetched, Target};
+use super::call::{Call, Fetched, Target};
 use super::client::Client;
+use super::documents::{Bound, FREE_BYTES, as_document, as_it_is};
 use super::error::{Error, ErrorKind};
 use super::limit::Kind;
 use super::link;
+use super::tag_page::{Kept, TagPage};
 
 /// Tags asked for per page; ECR refuses more (go-containerregistry #1091).
 const TAGS_PER_PAGE: usize = 1000;
+
+/// How large a page of tags may be.
+const TAG_PAGE: Bound = Bound {
+    bytes: TAG_PAGE_BYTES_MAX,
+    beyond: "its list of tags has a page of more than 4 MiB",
+    weigh: as_it_is,
+    free: FREE_BYTES,
+};
+
+/// How large a page of referrers may be.
+const REFERRER_PAGE: Bound = Bound {
+    bytes: REFERRER_PAGE_BYTES_MAX,
+    beyond: "its list of referrers has a page of more than 4 MiB",
+    weigh: as_document,
+    free: FREE_BYTES,
+};
+
+/// One entry of a list of referrers.
+#[derive(Debug)]
+pub struct Listed {
+    /// What it says.
+    pub descriptor: Descriptor,
+    /// Its bytes.
+    pub raw: Box<RawValue>,
+    /// The page that it stood in, which holds the room for both.
+    pub page: Bytes,
+}
 
 /// What a registry answers when it is asked for the referrers of a manifest.
 #[derive(Debug)]
 pub enum Listing {
     /// All of them, each with the bytes of its entry, in the registry's order; there may be none.
-    Listed(Vec<(Descriptor, Box<RawValue>)>),
+    Listed(Vec<Listed>),
     /// It has no referrers API, whatever it is asked for.
     Unsupported,
     /// It does not list those of this subject, and that says nothing of others: the repository or the
@@ -50,8 +79,8 @@ struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    /// Reads one page of at most `limit` bytes; `None` after the last one.
-    async fn read(&mut self, client: &Client, limit: usize) -> Result<Option<Fetched>, Error> {
+    /// Reads one page; `None` after the last one.
+    async fn read(&mut self, client: &Client, bound: Bound) -> Result<Option<Fetched>, Error> {
         let Some(target) = self.target.take() else {
             return Ok(None);
         };
@@ -63,7 +92,7 @@ impl Pages<'_> {
             kind: Kind::Lists,
             ..client.call(self.repository, self.access, Method::GET, String::new())
         };
-        let answer = client.transport.fetch(call, limit).await?;
+        let answer = client.document(call, bound).await?;
         self.seen.insert(answer.url.clone());
         let next = next_page(&answer, &self.base)
             .map_err(|()| answer.error(ErrorKind::Protocol("its next page is elsewhere")))?;
@@ -78,10 +107,10 @@ impl Pages<'_> {
 
     /// Where `page` was full and named no other one, a client may have to ask for more by itself: the
     /// `Link` is optional there (OCI distribution specification 1.1, "Listing Tags").
-    fn ask_beyond(&mut self, page: &[String]) {
-        self.is_beyond = self.target.is_none() && page.len() == TAGS_PER_PAGE;
+    fn ask_beyond(&mut self, page: &TagPage) {
+        self.is_beyond = self.target.is_none() && page.count == TAGS_PER_PAGE;
         if self.is_beyond
-            && let Some(last) = page.last()
+            && let Some(last) = &page.last
         {
             let query = url::form_urlencoded::Serializer::new(String::new())
                 .append_pair("n", &TAGS_PER_PAGE.to_string())
@@ -135,49 +164,39 @@ impl Client {
         pages_max: usize,
         is_wanted: &(dyn Fn(&str) -> bool + Send + Sync),
     ) -> Result<Option<Vec<Tag>>, Error> {
-        #[derive(Deserialize)]
-        struct Page {
-            // Go programs write `null` for an empty list.
-            tags: Option<Vec<String>>,
-            name: Option<String>,
-        }
         let path = format!("{}/tags/list", repository.path());
         let numbered = format!("{path}?n={TAGS_PER_PAGE}");
         let mut pages = self.pages(repository, numbered, Access::Pull).await?;
-        let mut tags = Vec::new();
+        let mut tags = Kept::default();
         let mut first_before = None;
         for number in 0..pages_max {
-            let answer = match pages.read(self, TAG_PAGE_BYTES_MAX).await {
+            let answer = match pages.read(self, TAG_PAGE).await {
                 Err(error) if number == 0 && is_number_refused(&error.kind) => {
                     pages.target = Some(Target::Path(path.clone()));
-                    pages.read(self, TAG_PAGE_BYTES_MAX).await?
+                    pages.read(self, TAG_PAGE).await?
                 }
                 answered => answered?,
             };
             let Some(answer) = answer else {
-                return Ok(Some(tags));
+                return Ok(Some(tags.tags));
             };
             let fail = |what| answer.error(ErrorKind::Protocol(answer.page_or(what)));
-            let page: Page =
-                serde_json::from_slice(&answer.body).map_err(|_| fail("it is no list of tags"))?;
-            if page.tags.is_none() && page.name.is_none() {
-                return Err(fail("it is no list of tags"));
-            }
-            let page = page.tags.unwrap_or_default();
-            let first = page.first().cloned();
-            if pages.is_beyond && first == first_before {
-                // It takes no notice of where to go on, and had given all that it has.
-                return Ok(Some(tags));
-            }
-            first_before = first;
-            pages.ask_beyond(&page);
-            for text in page {
-                if is_wanted(&text) {
-                    tags.push(text.parse().map_err(|_| fail("it lists what is no tag"))?);
+            let page = TagPage::read(&answer.body, &mut |text| {
+                if is_wanted(text) {
+                    tags.add(text)
+                } else {
+                    Ok(())
                 }
+            });
+            let page = page.map_err(fail)?;
+            if pages.is_beyond && page.first == first_before {
+                // It takes no notice of where to go on, and had given all that it has.
+                return Ok(Some(tags.tags));
             }
+            pages.ask_beyond(&page);
+            first_before = page.first;
         }
-        Ok(pages.target.is_none().then_some(tags))
+        Ok(pages.target.is_none().then_some(tags.tags))
     }
 
     /// What refers to the manifest with `subject`, by the referrers API (OCI distribution specification 1.1,
@@ -189,7 +208,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`ErrorKind`], throttling and refused credentials included. A success that is no index, a login
-    /// page for instance, and a list beyond a limit (10,000 entries, 500 pages, 4 MiB a page, 32 MiB) are
+    /// page for instance, and a list beyond a limit (10,000 entries, 500 pages, 4 MiB a page, 6 MiB) are
     /// errors, never an empty list or a part of one.
     pub async fn referrers(
         &self,
@@ -202,17 +221,22 @@ impl Client {
         let mut entries = Vec::new();
         let mut bytes = 0;
         for number in 0..REFERRER_PAGES_MAX {
-            let answer = match pages.read(self, REFERRER_PAGE_BYTES_MAX).await {
+            let free = if number == 0 { FREE_BYTES } else { 0 };
+            let page = Bound {
+                free,
+                ..REFERRER_PAGE
+            };
+            let answer = match pages.read(self, page).await {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return Ok(Listing::Listed(entries)),
                 // Only the first page can say that there is no list.
                 Err(error) if number == 0 => return unlisted(error),
-                Err(error) => return Err(named(error)),
+                Err(error) => return Err(error),
             };
             let fail = |what| answer.error(ErrorKind::Protocol(answer.page_or(what)));
             bytes += answer.body.len();
             if bytes > REFERRERS_BYTES_MAX {
-                return Err(fail("its list of referrers has more than 32 MiB"));
+                return Err(fail("its list of referrers has more than 6 MiB"));
             }
             read_entries(&answer.body, &mut entries).map_err(fail)?;
         }
@@ -264,34 +288,26 @@ fn unlisted(error: Error) -> Result<Listing, Error> {
         | ErrorKind::Integrity(_)
         | ErrorKind::Document(_)
         | ErrorKind::Protocol(_)
-        | ErrorKind::Untrusted(_) => Err(named(error)),
+        | ErrorKind::Untrusted(_) => Err(error),
     }
-}
-
-/// The same error, with the limit named that a page was beyond.
-fn named(mut error: Error) -> Error {
-    if matches!(error.kind, ErrorKind::Protocol(BEYOND_LIMITS)) {
-        error.kind = ErrorKind::Protocol("its list of referrers has a page of more than 4 MiB");
-    }
-    error
 }
 
 /// Reads the entries of one page.
-pub(super) fn read_entries(
-    body: &Bytes,
-    entries: &mut Vec<(Descriptor, Box<RawValue>)>,
-) -> Result<(), &'static str> {
+pub(super) fn read_entries(body: &Bytes, entries: &mut Vec<Listed>) -> Result<(), &'static str> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Page<'a> {
         media_type: Option<MediaType>,
         // Go programs write `null` for an empty list, but they write it.
         #[serde(borrow)]
-        manifests: Listed<'a>,
+        manifests: Entries<'a>,
     }
     #[derive(Deserialize)]
-    struct Listed<'a>(#[serde(borrow)] Option<Vec<&'a RawValue>>);
+    struct Entries<'a>(#[serde(borrow)] Option<Vec<&'a RawValue>>);
 
+    if Measure::of(body).check().is_err() {
+        return Err("its list of referrers has a page of more than 120,000 values");
+    }
     let page: Page<'_> = serde_json::from_slice(body).map_err(|_| "it is no list of referrers")?;
     if page
         .media_type
@@ -305,7 +321,11 @@ pub(super) fn read_entries(
         }
         let descriptor =
             serde_json::from_str(raw.get()).map_err(|_| "it lists what is no descriptor")?;
-        entries.push((descriptor, raw.to_owned()));
+        entries.push(Listed {
+            descriptor,
+            raw: raw.to_owned(),
+            page: body.clone(),
+        });
     }
     Ok(())
 }
@@ -343,7 +363,7 @@ mod tests {
     use super::super::error::Words;
     use super::*;
 
-    fn read(page: &str) -> Result<Vec<(Descriptor, Box<RawValue>)>, &'static str> {
+    fn read(page: &str) -> Result<Vec<Listed>, &'static str> {
         let mut entries = Vec::new();
         read_entries(&Bytes::copy_from_slice(page.as_bytes()), &mut entries)?;
         Ok(entries)
@@ -368,8 +388,8 @@ mod tests {
         let page = format!(r#"{{"manifests": [ {entry} ,{entry}], "schemaVersion":2}}"#);
         let entries = read(&page).unwrap();
         assert_eq!(entries.len(), 2);
-        assert_eq!(entries[0].0.digest, digest);
-        assert_eq!(entries[1].1.get(), entry);
+        assert_eq!(entries[0].descriptor.digest, digest);
+        assert_eq!(entries[1].raw.get(), entry);
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub enum NetworkError {
         /// What it answered.
         status: StatusCode,
     },
+    /// The answer is beyond a limit of the HTTP client; names it.
+    #[error("{0}")]
+    Beyond(&'static str),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(Box<rustls::Error>),
@@ -180,6 +183,9 @@ impl Distrust {
 impl NetworkError {
     /// What an error of the HTTP client is, without the query and the user of its URL.
     pub(super) fn http(error: reqwest::Error) -> Self {
+        if let Some(beyond) = beyond(&error) {
+            return Self::Beyond(beyond);
+        }
         let distrust = tls_error(&error).and_then(Distrust::of);
         match (distrust, error.url()) {
             (Some(distrust), Some(url)) => Self::Distrust {
@@ -217,7 +223,7 @@ impl NetworkError {
         match self {
             Self::Distrust { .. } | Self::NoTls { .. } | Self::Tls(_) | Self::Unusable(_) => true,
             Self::Refused { status, .. } => *status == StatusCode::PROXY_AUTHENTICATION_REQUIRED,
-            Self::Http(_) | Self::Proxy { .. } | Self::Io(_) => false,
+            Self::Http(_) | Self::Proxy { .. } | Self::Beyond(_) | Self::Io(_) => false,
         }
     }
 }
@@ -255,6 +261,24 @@ pub(super) fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdEr
 }
 
 /// reqwest's own text is "error sending request"; what people need is the last cause.
+/// Which limit of the HTTP client an answer was beyond. It has no kinds for them that could be asked for here.
+fn beyond(error: &reqwest::Error) -> Option<&'static str> {
+    let text = RootCause(error).to_string();
+    Some(match text.as_str() {
+        "message head is too large" => HEAD_BEYOND,
+        "chunk trailers bytes over limit" | "chunk trailers count overflow" => {
+            "the trailers of its answer have more than 16 KiB"
+        }
+        "chunk extensions over limit" => {
+            "the chunks of its answer have extensions of more than 16 KiB"
+        }
+        _ => return None,
+    })
+}
+
+/// What is said of too many headers, or too long ones: hyper does not tell which.
+const HEAD_BEYOND: &str = "the head of its answer has more than 100 headers, or more than 408 KiB, which no registry sends";
+
 struct RootCause<'a>(&'a reqwest::Error);
 
 impl fmt::Display for RootCause<'_> {

@@ -56,8 +56,8 @@ enum State {
     Open,
     /// It ended well, or another stands for it.
     Well,
-    /// It did not end well: the comment above its line, without `# `.
-    Unwell(Box<str>),
+    /// It did not end well: in one word, and why, which other reports share.
+    Unwell(&'static str, Box<Failure>),
 }
 
 impl Failures {
@@ -140,9 +140,9 @@ impl Failures {
     }
 
     fn note(&mut self, id: JobId, outcome: &Outcome) {
-        let state = match (outcome.failure(), self.plan.job(id)) {
-            (Some(failure), Some(job)) => State::Unwell(comment(job, outcome, failure).into()),
-            (None, _) | (_, None) => State::Well,
+        let state = match outcome.failure() {
+            Some(failure) => State::Unwell(outcome.as_str(), Box::new(failure.clone())),
+            None => State::Well,
         };
         if let Some(slot) = self.states.get_mut(id.position())
             && *slot == State::Open
@@ -189,17 +189,14 @@ fn untold(plan: &Plan) -> Vec<State> {
 }
 
 /// The comment above the line of a job that did not end well, without `# `.
-fn comment(job: &Job, outcome: &Outcome, failure: &Failure) -> String {
+fn comment(job: &Job, word: &str, failure: &Failure) -> String {
     let side = failure
         .side
         .map_or(String::new(), |side| format!(" side={side}"));
     let reason = text::cleaned(&failure.causes.join(": "), REASON_CHARS_MAX);
     format!(
-        "{} stage={}{side} kind={} {}: {reason}",
-        outcome.as_str(),
-        failure.stage,
-        failure.kind,
-        job.line
+        "{word} stage={}{side} kind={} {}: {reason}",
+        failure.stage, failure.kind, job.line
     )
 }
 
@@ -226,7 +223,9 @@ impl Content<'_> {
             match state {
                 State::Well => continue,
                 State::Open => writeln!(out, "# not-tried {}", job.line)?,
-                State::Unwell(comment) => writeln!(out, "# {comment}")?,
+                State::Unwell(word, failure) => {
+                    writeln!(out, "# {}", comment(job, word, failure))?;
+                }
             }
             writeln!(out, "{}", job.line.text)?;
         }

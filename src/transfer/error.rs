@@ -224,7 +224,10 @@ fn detail_of(error: &registry::Error) -> Detail {
             NetworkError::NoTls { .. } => Detail::NoTls,
             NetworkError::Proxy { .. } | NetworkError::Refused { .. } => Detail::Proxy,
             NetworkError::Unusable(_) => Detail::OwnCertificates,
-            NetworkError::Http(_) | NetworkError::Tls(_) | NetworkError::Io(_) => Detail::None,
+            NetworkError::Http(_)
+            | NetworkError::Beyond(_)
+            | NetworkError::Tls(_)
+            | NetworkError::Io(_) => Detail::None,
         },
         ErrorKind::NotFound(_)
         | ErrorKind::Unauthorized(_)
@@ -272,6 +275,8 @@ const fn kind_of_document(error: &oci::Error) -> Kind {
         oci::Reason::MediaTypes { .. } => Kind::Integrity,
         oci::Reason::Empty
         | oci::Reason::TooLong(_)
+        | oci::Reason::TooMany(_)
+        | oci::Reason::TooDeep(_)
         | oci::Reason::Grammar(_)
         | oci::Reason::Json(_)
         | oci::Reason::Schema1 => Kind::Unsupported,

@@ -20,8 +20,10 @@ use super::Search;
 use super::bounds::{because, failed};
 
 /// How many payloads are kept: signatures of one payload by several keys, or by one key again and
-/// again, are the usual case. At most 4 MiB.
+/// again, are the usual case.
 const PAYLOADS_KEPT: usize = 32;
+/// The largest that is kept, in bytes: real ones have 250 and their annotations.
+const PAYLOAD_KEPT_BYTES: usize = 8 * 1024;
 
 /// Where something was found.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +92,8 @@ struct Walk<'a, H> {
     hearer: &'a mut H,
     /// How many signatures were seen.
     seen: usize,
-    payloads: VecDeque<(Descriptor, Bytes)>,
+    /// By digest and size: what is declared with another size is not what was read.
+    payloads: VecDeque<((Digest, u64), Bytes)>,
 }
 
 impl<H: Hearer> Walk<'_, H> {
@@ -252,8 +255,7 @@ impl<H: Hearer> Walk<'_, H> {
         let known = self
             .payloads
             .iter()
-            // What is declared with another size is not what was read.
-            .find(|(known, _)| known.digest == layer.digest && known.size == layer.size)
+            .find(|(known, _)| *known == (layer.digest, layer.size))
             .map(|(_, payload)| payload.clone());
         let payload = if let Some(payload) = known {
             // Thousands of signatures of one payload must not hold up others.
@@ -269,7 +271,10 @@ impl<H: Hearer> Walk<'_, H> {
             if self.payloads.len() == PAYLOADS_KEPT {
                 self.payloads.pop_front();
             }
-            self.payloads.push_back((layer.clone(), payload.clone()));
+            if payload.len() <= PAYLOAD_KEPT_BYTES {
+                let named = (layer.digest, layer.size);
+                self.payloads.push_back((named, payload.clone()));
+            }
             payload
         };
         self.hearer.simple(place, layer, signature, &payload)

@@ -1,0 +1,199 @@
+//! Room for documents: how much of what registries serve is held in memory at once, by all jobs of a run.
+//!
+//! A small document costs nothing, so that no image has to wait for others that are made to be large. What
+//! is larger waits for room, which is given back with the last copy of its bytes: whoever holds a manifest
+//! holds its room. One may hold some and wait for more (an index, and its manifests), so that several may
+//! wait for each other for ever; they wait for a while, and then the document is refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::limits::answer::DOCUMENTS_BYTES_MAX;
+use crate::oci::Measure;
+
+use super::call::{BEYOND_LIMITS, Call, Fetched};
+use super::client::Client;
+use super::error::{Error, ErrorKind};
+
+/// What is small enough to cost nothing, in bytes as [`Measure::weight`] counts: an image of 60 layers.
+pub(super) const FREE_BYTES: usize = 64 * 1024;
+/// How much of an answer is read before there is room for it, in bytes: a page of 1000 tags fits.
+const UNASKED_BYTES: usize = 80 * 1024;
+/// How many times its bytes a blob takes that is read whole: a bundle is decoded into parts, and those again.
+const BLOB_FACTOR: usize = 4;
+/// How long room is waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// What one permit stands for, in bytes.
+const UNIT_BYTES: usize = 1024;
+
+/// What is said of a document that waited in vain.
+pub(super) const NO_ROOM: &str =
+    "there was no room for it: documents of a run take at most 24 MiB of memory at once";
+
+/// The room for documents of one run.
+#[derive(Debug)]
+pub(super) struct Documents(Arc<Semaphore>);
+
+/// Room that something takes; given back when dropped.
+#[derive(Debug, Default)]
+pub(super) struct Room(Option<OwnedSemaphorePermit>);
+
+/// How much of an answer is read, and what is said of one that is longer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound {
+    /// In bytes.
+    pub(super) bytes: usize,
+    /// Names the limit.
+    pub(super) beyond: &'static str,
+    /// How much memory it takes, in bytes, with what is made of it.
+    pub(super) weigh: fn(&[u8]) -> usize,
+    /// How much of that costs nothing, in bytes: of one of many parts everything counts.
+    pub(super) free: usize,
+}
+
+/// The weight of a document that is parsed as a whole. One with more values than any may have is not.
+pub(super) fn as_document(json: &[u8]) -> usize {
+    let measure = Measure::of(json).check();
+    measure.map_or_else(|_| as_it_is(json), Measure::weight)
+}
+
+/// The weight of what is only passed through.
+pub(super) const fn as_it_is(bytes: &[u8]) -> usize {
+    2 * bytes.len()
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(DOCUMENTS_BYTES_MAX / UNIT_BYTES)))
+    }
+}
+
+impl Documents {
+    /// Room for so many bytes, or for as many as there are at all; waits for others to give some back.
+    pub(super) async fn room(&self, bytes: usize) -> Result<Room, ErrorKind> {
+        let units = bytes.min(DOCUMENTS_BYTES_MAX).div_ceil(UNIT_BYTES);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.0).acquire_many_owned(units);
+        match tokio::time::timeout(PATIENCE, permit).await {
+            // The semaphore is never closed.
+            Ok(permit) => Ok(Room(permit.ok())),
+            Err(_) => Err(ErrorKind::Protocol(NO_ROOM)),
+        }
+    }
+
+    /// Room for a blob of so many bytes that is read whole, and for what is made of it.
+    pub(super) async fn blob_room(&self, bytes: usize) -> Result<Room, ErrorKind> {
+        let wanted = bytes.saturating_mul(BLOB_FACTOR);
+        if wanted <= FREE_BYTES {
+            return Ok(Room::default());
+        }
+        self.room(wanted).await
+    }
+
+    /// Makes `room` as large as `json` needs it.
+    async fn fit(&self, room: &mut Room, json: &[u8], bound: Bound) -> Result<(), ErrorKind> {
+        let wanted = (bound.weigh)(json).min(DOCUMENTS_BYTES_MAX);
+        let had = room.bytes();
+        if wanted <= bound.free {
+            *room = Room::default();
+        } else if wanted > had {
+            room.join(self.room(wanted - had).await?);
+        } else {
+            room.shrink(wanted);
+        }
+        Ok(())
+    }
+}
+
+impl Room {
+    fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * UNIT_BYTES
+    }
+
+    fn join(&mut self, more: Self) {
+        match (&mut self.0, more.0) {
+            (Some(permit), Some(more)) => permit.merge(more),
+            (None, more) => self.0 = more,
+            (Some(_), None) => {}
+        }
+    }
+
+    fn shrink(&mut self, bytes: usize) {
+        let kept = bytes.div_ceil(UNIT_BYTES);
+        if let Some(permit) = &mut self.0 {
+            let excess = permit.num_permits().saturating_sub(kept);
+            drop(permit.split(excess));
+        }
+    }
+
+    /// The same bytes, which hold the room until the last copy of them is dropped.
+    pub(super) fn with(self, bytes: Bytes) -> Bytes {
+        struct Held {
+            bytes: Bytes,
+            // Kept for its Drop.
+            _room: Room,
+        }
+        impl AsRef<[u8]> for Held {
+            fn as_ref(&self) -> &[u8] {
+                &self.bytes
+            }
+        }
+        if self.0.is_none() {
+            return bytes;
+        }
+        Bytes::from_owner(Held { bytes, _room: self })
+    }
+}
+
+impl Client {
+    /// Sends what `call` makes and reads the whole answer, which holds room for what is made of it.
+    ///
+    /// One that turns out to be large is asked for once more when there is room: how large it is nobody knows
+    /// before, and hardly any is.
+    ///
+    /// # Errors
+    ///
+    /// As [`super::transport::Transport::fetch`]; what `bound` says of a longer one; [`NO_ROOM`].
+    pub(super) async fn document<'a>(
+        &self,
+        call: impl Fn() -> Call<'a>,
+        bound: Bound,
+    ) -> Result<Fetched, Error> {
+        let small = UNASKED_BYTES.min(bound.bytes);
+        let (mut fetched, mut room) = match self.transport.fetch(&call, small).await {
+            Ok(fetched) => (fetched, Room::default()),
+            Err(error) if is_beyond(&error) && small < bound.bytes => {
+                let room = match self.documents.room(2 * bound.bytes).await {
+                    Ok(room) => room,
+                    Err(kind) => return Err(Error { kind, ..error }),
+                };
+                let fetched = self.transport.fetch(&call, bound.bytes).await;
+                (fetched.map_err(|error| bound.named(error))?, room)
+            }
+            Err(error) => return Err(bound.named(error)),
+        };
+        let fitted = self.documents.fit(&mut room, &fetched.body, bound).await;
+        fitted.map_err(|kind| fetched.error(kind))?;
+        fetched.body = room.with(fetched.body);
+        Ok(fetched)
+    }
+}
+
+impl Bound {
+    /// The same error, with the limit named that an answer was beyond.
+    fn named(self, error: Error) -> Error {
+        if is_beyond(&error) {
+            let kind = ErrorKind::Protocol(self.beyond);
+            return Error { kind, ..error };
+        }
+        error
+    }
+}
+
+/// Whether an answer was longer than it was read.
+fn is_beyond(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Protocol(BEYOND_LIMITS))
+}
