@@ -309,6 +309,12 @@ impl std::fmt::Display for Ended {
     }
 }
 
+/// Waits for something to happen, but not for ever: a trial that fails should not hang.
+pub(crate) async fn patiently<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    let happened = tokio::time::timeout(PATIENCE, happens).await;
+    happened.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
 /// Looks again and again until there is an answer; `what` is what is waited for.
 pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();

@@ -56,6 +56,7 @@ pub(crate) use log::Logged;
 pub(crate) use rules::{Active, Rule, when};
 
 use crate::certificates::Certified;
+use crate::program::patiently;
 
 use auth::Door;
 use bodies::spoil_request;
@@ -295,7 +296,7 @@ impl TestRegistry {
 
     /// Waits until the log fulfils a condition; looks after every request and every answer.
     pub(crate) async fn wait(&self, enough: impl FnMut(&[Logged]) -> bool) {
-        self.front.log.wait(enough).await;
+        patiently("a request", self.front.log.wait(enough)).await;
     }
 
     /// All requests for tokens, in order.

@@ -20,6 +20,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::program::patiently;
+
 const CHUNK: usize = 8 * 1024;
 /// How many connections wait to be taken; more than any trial opens at once.
 const BACKLOG: u32 = 1024;
@@ -230,7 +232,8 @@ impl Relay {
     /// Waits until it holds something back that way.
     pub(crate) async fn held(&self, way: Way) {
         let mut held = self.lane(way).is_held.subscribe();
-        held.wait_for(|held| *held).await.expect("it lives");
+        let held = held.wait_for(|held| *held);
+        patiently("a relay to hold", held).await.expect("it lives");
     }
 
     /// Lets everything through from now on that was held.

@@ -19,6 +19,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Response};
 use tokio::sync::{Semaphore, watch};
 
+use crate::program::patiently;
+
 use super::bodies::{corrupt, cut, rewrite, sent, stall, trickle};
 
 /// Begins a rule for requests of `method` (`*` for any) whose path fits `path`, where `*` stands for
@@ -331,7 +333,8 @@ impl Active {
     /// Waits until the fault happened `n` times.
     pub(crate) async fn hit(&self, n: usize) {
         let mut hits = self.hits.subscribe();
-        hits.wait_for(|hits| *hits >= n).await.expect("a rule");
+        let hit = hits.wait_for(|hits| *hits >= n);
+        patiently("a rule to be hit", hit).await.expect("a rule");
     }
 
     /// Lets everything go on that this rule stalled or would stall.
