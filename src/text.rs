@@ -5,6 +5,7 @@
 //! around what stands beside it, nor begin a line of its own, nor fill a disk.
 
 use regex::bytes::{Regex, RegexBuilder};
+use rustls::pki_types::pem;
 
 use crate::limits::input::REGEXP_BYTES_MAX;
 
@@ -55,6 +56,18 @@ fn printable(c: char) -> char {
 pub fn told_of_regexp(error: &str) -> &str {
     let last = error.lines().last().unwrap_or_default();
     last.strip_prefix("error: ").unwrap_or(last)
+}
+
+/// What is wrong with PEM, without anything of its content, which may be a key.
+pub const fn told_of_pem(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no end",
+        pem::Error::IllegalSectionStart { .. } => "a section has no beginning",
+        pem::Error::Base64Decode(_) => "a section is not base64",
+        pem::Error::Io(_) | pem::Error::NoItemsFound | pem::Error::SectionTooLarge | _ => {
+            "it cannot be read"
+        }
+    }
 }
 
 #[cfg(test)]

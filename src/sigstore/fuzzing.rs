@@ -131,7 +131,12 @@ pub(crate) fn key_file(bytes: &[u8]) {
                 let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
                 line.len() >= 24 && line.bytes().all(is_base64)
             };
-            let mut body = text.lines().skip(1).map(str::trim).filter(is_key);
+            let mut body = text
+                .trim_ascii()
+                .lines()
+                .skip(1)
+                .map(str::trim)
+                .filter(is_key);
             assert!(!body.any(|line| said.contains(line)), "{said}");
         }
     }

@@ -22,6 +22,7 @@ use crate::cli::error::Error;
 use crate::limits::input::{CERTIFICATE_FILES_MAX, CERTIFICATE_HOSTS_MAX};
 use crate::oci::Registry;
 use crate::registry::{Certificates, HostCertificates, Identity};
+use crate::text;
 
 use super::files;
 
@@ -226,7 +227,7 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     match found {
         Ok(found) if found.is_empty() => Err("it has no certificate in PEM form".to_owned()),
         Ok(found) => Ok(found),
-        Err(error) => Err(format!("it is not PEM: {}", of_pem(&error))),
+        Err(error) => Err(format!("it is not PEM: {}", text::told_of_pem(&error))),
     }
 }
 
@@ -241,7 +242,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
         ),
         Ok(key) => Ok(key),
         Err(pem::Error::NoItemsFound) => Err("it has no private key in PEM form".to_owned()),
-        Err(error) => Err(format!("it is not PEM: {}", of_pem(&error))),
+        Err(error) => Err(format!("it is not PEM: {}", text::told_of_pem(&error))),
     }
 }
 
@@ -251,18 +252,6 @@ fn is_sealed(pem: &[u8]) -> bool {
         line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY")
             || line.starts_with(b"Proc-Type: 4,ENCRYPTED")
     })
-}
-
-/// What is wrong with PEM, without anything of its content.
-const fn of_pem(error: &pem::Error) -> &'static str {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "a section has no end",
-        pem::Error::IllegalSectionStart { .. } => "a section has no beginning",
-        pem::Error::Base64Decode(_) => "a section is not base64",
-        pem::Error::Io(_) | pem::Error::NoItemsFound | pem::Error::SectionTooLarge | _ => {
-            "it cannot be read"
-        }
-    }
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, String> {

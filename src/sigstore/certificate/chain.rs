@@ -16,6 +16,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
 use crate::limits::signature::CERTIFICATES_MAX;
+use crate::text;
 
 use super::super::Refusal;
 use super::claims::{self, Certified, refused};
@@ -187,7 +188,8 @@ pub(super) fn vouched(
 pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let mut found = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|why| format!("it is no PEM: {why}"))?;
+        let certificate =
+            certificate.map_err(|why| format!("it is no PEM: {}", text::told_of_pem(&why)))?;
         shape::check("certificate", &certificate).map_err(|why| why.to_string())?;
         Certificate::from_der(&certificate)
             .map_err(|why| format!("a certificate cannot be read: {why}"))?;

@@ -56,6 +56,15 @@ impl<'a> Block<'a> {
             .next()
             .and_then(|line| line.strip_prefix(BEGIN)?.strip_suffix(DASHES))
             .ok_or_else(no_pem)?;
+        // Where the line ends are lost, the key itself stands in the first line.
+        if !label
+            .bytes()
+            .all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b' '))
+        {
+            return Err(form(
+                "it is no PEM file: its first line is not `-----BEGIN …-----` alone; its line ends may be lost",
+            ));
+        }
         // What is refused by its label is refused so, whatever it looks like inside.
         if ![PUBLIC, SEALED, SEALED_OLD].contains(&label) {
             return Err(refusal(label));

@@ -108,6 +108,19 @@ fn what_is_no_trusted_root_is_refused() {
 }
 
 #[test]
+fn what_is_no_certificate_is_not_repeated() {
+    let long = "MHcC".repeat(1000);
+    for pem in [
+        format!("-----BEGIN CERTIFICATE---{long}---"),
+        format!("-----BEGIN {long}-----\nAAAA\n"),
+        format!("-----BEGIN CERTIFICATE-----\n{long}*\n-----END CERTIFICATE-----\n"),
+    ] {
+        let said = Pki::new(pem.as_bytes(), None, Subject::default()).unwrap_err();
+        assert!(said.len() < 200 && !said.contains("77, 72"), "{said}");
+    }
+}
+
+#[test]
 fn pieces_without_certificates_are_refused() {
     let pieces = |pem: &str| Pieces {
         authorities: vec![pem.as_bytes().to_vec()],

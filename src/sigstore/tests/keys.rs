@@ -164,6 +164,21 @@ fn what_is_no_key_file_is_refused() {
     assert!(refused(large).to_string().contains("64 KiB"));
 }
 
+/// Variables of pipelines lose line ends; what is then in the first line is the key.
+#[test]
+fn a_private_key_that_lost_its_line_ends_is_not_repeated() {
+    let body = "MHcCAQEEIJ0est0key0test0key0test0key0test0key0test0key0test0oAoGCCqGSM49";
+    for label in ["EC PRIVATE KEY", "PRIVATE KEY", "SECRET STUFF"] {
+        for gap in ["", " ", "\\n"] {
+            let pem = format!("-----BEGIN {label}-----{gap}{body}{gap}-----END {label}-----\n");
+            let error = refused(&pem);
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains("MHcC"), "{said}");
+            assert!(said.contains("line ends"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn a_private_key_that_is_not_encrypted_is_refused_with_a_hint() {
     for label in [
