@@ -88,12 +88,12 @@ figure() { sed -n "s/^stat::$1: *//p"; }
 # told TARGET: prints its line.
 told() {
   local log=$work/$1.log
-  printf '%-16s %12s %9s %7s %9s\n' "$1" "$(figure number_of_executed_units < "$log")" \
+  printf '%-18s %12s %9s %7s %9s\n' "$1" "$(figure number_of_executed_units < "$log")" \
     "$(figure average_exec_per_sec < "$log")" \
     "$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)" "$(figure peak_rss_mb < "$log") MiB"
 }
 
-printf '%-16s %12s %9s %7s %9s\n' target inputs '/second' reached memory
+printf '%-18s %12s %9s %7s %9s\n' target inputs '/second' reached memory
 running=0
 for target in "${targets[@]}"; do
   if [ "$running" -ge "${FUZZ_JOBS:-$(nproc)}" ]; then
