@@ -19,6 +19,9 @@ use super::tls::Tls;
 /// may have been lost by a restart.
 const RESUMES_REFUSED_MAX: u64 = 3;
 
+/// How long a request waits for the first answer of a registry.
+const INTRODUCTION_PATIENCE: Duration = Duration::from_secs(3);
+
 /// What is known of one registry.
 #[derive(Debug)]
 pub(super) struct Host {
@@ -96,8 +99,11 @@ impl Host {
         if self.has_met.load(Ordering::Acquire) {
             return None;
         }
-        // Never closed, so that there is always one to wait for.
-        let permit = Arc::clone(&self.first).acquire_owned().await.ok();
+        // Never closed, so that there is always one to wait for; a first request that gets no answer holds up
+        // nobody else for long, who then runs into the challenge himself.
+        let permit = Arc::clone(&self.first).acquire_owned();
+        let permit = tokio::time::timeout(INTRODUCTION_PATIENCE, permit).await;
+        let permit = permit.ok().and_then(Result::ok);
         permit.filter(|_| !self.has_met.load(Ordering::Acquire))
     }
 

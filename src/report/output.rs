@@ -1,5 +1,6 @@
 //! Files that are replaced as a whole.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -123,11 +124,48 @@ impl Target {
     }
 }
 
-/// Tries whether a file can be made beside `path`.
+/// Tries whether a file can be made beside `path`, and takes away what killed runs left there.
 fn try_beside(path: &Path) -> io::Result<()> {
     let (file, beside) = create_beside(path)?;
     drop(file);
-    fs::remove_file(beside)
+    fs::remove_file(beside)?;
+    sweep(path);
+    Ok(())
+}
+
+/// Takes away files that were to become `path`, and whose process was killed before they did: it is gone, and
+/// nobody holds their lock, for whoever writes here may be a process that this one does not see. What cannot be
+/// taken away does no harm.
+fn sweep(path: &Path) {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let entries = fs::read_dir(folder.unwrap_or(Path::new(".")));
+    for entry in entries.into_iter().flatten().take(SWEPT_MAX).flatten() {
+        let name = entry.file_name();
+        let process = path.file_name().and_then(|of| process_of(&name, of));
+        if process.is_some_and(is_gone)
+            && let Ok(file) = OpenOptions::new().write(true).open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
+}
+
+/// The process that made the file `name` to become `of`.
+fn process_of(name: &OsStr, of: &OsStr) -> Option<u32> {
+    let rest = name.to_str()?.strip_prefix('.')?.strip_prefix(of.to_str()?)?;
+    let (process, count) = rest
+        .strip_prefix('.')?
+        .strip_suffix(".tmp")?
+        .split_once('-')?;
+    count.parse::<u64>().ok()?;
+    process.parse().ok()
+}
+
+/// Whether there is no such process; never where that cannot be told.
+fn is_gone(process: u32) -> bool {
+    let processes = Path::new("/proc");
+    processes.join("self").exists() && !processes.join(process.to_string()).exists()
 }
 
 fn replace(
@@ -164,6 +202,9 @@ fn fill(
     }
 }
 
+/// How many names beside an output are looked at, so that a folder of any size holds up no run.
+const SWEPT_MAX: usize = 10_000;
+
 /// Makes a new file in the directory of `path`, under a name of its own.
 fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
     // A killed run of the same number may have left one behind.
@@ -174,7 +215,7 @@ fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
     let mut last = None;
     for _ in 0..NAMES_MAX {
-        let mut beside = std::ffi::OsString::from(".");
+        let mut beside = OsString::from(".");
         beside.push(name);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         beside.push(format!(".{}-{count}.tmp", std::process::id()));
@@ -184,10 +225,46 @@ fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
             .create_new(true)
             .open(&beside)
         {
-            Ok(file) => return Ok((file, beside)),
+            Ok(file) => {
+                // For who sweeps; where there are no locks, nothing is swept.
+                drop(file.try_lock());
+                return Ok((file, beside));
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = Some(error),
             Err(error) => return Err(error),
         }
     }
     Err(last.unwrap_or_else(|| io::ErrorKind::AlreadyExists.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_killed_runs_left_is_taken_away_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        // Beyond the greatest number that a process can have.
+        let gone = place(".report.json.4194999-7.tmp");
+        let own = place(&format!(".report.json.{}-9.tmp", std::process::id()));
+        let others = [
+            own.clone(),
+            place(".other.json.4194999-7.tmp"),
+            place(".report.json.4194999.tmp"),
+            place(".report.json.4194999-x.tmp"),
+            place("report.json.4194999-7.tmp"),
+        ];
+        let held = place(".report.json.4194998-1.tmp");
+        for path in others.iter().chain([&gone, &held]) {
+            fs::write(path, "").unwrap();
+        }
+        let lock = File::open(&held).unwrap();
+        lock.lock().unwrap();
+        try_beside(&place("report.json")).unwrap();
+        assert!(!gone.exists());
+        for path in others.iter().chain([&held]) {
+            assert!(path.exists(), "{}", path.display());
+        }
+    }
 }

@@ -197,7 +197,11 @@ impl Running {
     /// Waits for its end.
     pub(crate) async fn end(mut self) -> Ended {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        let status = status.unwrap_or_else(|_| panic!("`{}` goes on", self.arguments));
+        let status = status.unwrap_or_else(|_| {
+            let at = self.child.id().map(whereabouts).unwrap_or_default();
+            let said = read_lossy(&self.stderr);
+            panic!("`{}` goes on:\n{at}\n{said}", self.arguments)
+        });
         self.ended(status.expect("it ends"))
     }
 
@@ -223,6 +227,17 @@ impl Running {
             stderr: read_lossy(&self.stderr),
         }
     }
+}
+
+/// What each thread of a process waits for in the kernel.
+fn whereabouts(process: u32) -> String {
+    let tasks = fs::read_dir(format!("/proc/{process}/task"));
+    let told = tasks.into_iter().flatten().flatten().map(|task| {
+        let word = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let (name, waits) = (word("comm"), word("wchan"));
+        format!("{}: {waits}", name.trim_end())
+    });
+    told.collect::<Vec<_>>().join("\n")
 }
 
 fn read_lossy(path: &Path) -> String {

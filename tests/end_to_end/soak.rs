@@ -83,9 +83,9 @@ async fn soaked(seed: u64, images: usize) {
         };
         stage.chaos(Some(chaos), rng.u64(..));
         let ends = if run < interrupted {
-            stage.interrupted_run(run, &mut rng).await
+            stage.interrupted_run(&mut rng).await
         } else {
-            stage.whole_run(run, &mut rng).await
+            stage.whole_run(&mut rng).await
         };
         stage.what_is_tagged_is_whole().await;
         if run >= interrupted && ends.iter().all(|ended| ended.code() == Some(0)) {

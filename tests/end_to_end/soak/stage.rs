@@ -130,7 +130,7 @@ impl Stage {
         let run = Run {
             lines: BTreeSet::from([line]),
             list: "one-more.txt".to_owned(),
-            report: "report-more.json".to_owned(),
+            report: "report.json".to_owned(),
             hurries: false,
             failed: "failed.txt".to_owned(),
         };
@@ -172,15 +172,15 @@ impl Stage {
         self.destination.chaos(chaos.map(|chaos| (chaos, other)));
     }
 
-    /// What a run of this number is to read: all, or what an earlier one left.
-    fn run(&self, run: usize, beside: &str, rng: &mut Rng) -> Run {
+    /// What a run is to read: all, or what an earlier one left.
+    fn run(&self, beside: &str, rng: &mut Rng) -> Run {
         let failed = format!("failed{beside}.txt");
         let reads_failed = self.place.has(&failed) && rng.u8(0..3) != 0;
         let list = if reads_failed { &failed } else { "list.txt" };
         Run {
             lines: self.place.lines(list).into_iter().collect(),
             list: list.to_owned(),
-            report: format!("report-{run}{beside}.json"),
+            report: format!("report{beside}.json"),
             hurries: false,
             failed,
         }
@@ -188,6 +188,8 @@ impl Stage {
 
     fn arguments(&self, run: &Run, jobs: usize) -> String {
         let (source, destination) = (self.source.host(), self.destination.host());
+        // What an earlier one told is not this one's.
+        drop(fs::remove_file(self.place.path(&run.report)));
         let Run {
             list,
             failed,
@@ -207,8 +209,8 @@ impl Stage {
     }
 
     /// A run that gets a signal, or two.
-    pub(super) async fn interrupted_run(&self, number: usize, rng: &mut Rng) -> Vec<Ended> {
-        let mut run = self.run(number, "", rng);
+    pub(super) async fn interrupted_run(&self, rng: &mut Rng) -> Vec<Ended> {
+        let mut run = self.run("", rng);
         run.hurries = rng.u8(0..4) == 0;
         let arguments = self.arguments(&run, rng.usize(1..24));
         let running = self
@@ -226,10 +228,10 @@ impl Stage {
     }
 
     /// A run that comes to its end; sometimes two of them at once.
-    pub(super) async fn whole_run(&self, number: usize, rng: &mut Rng) -> Vec<Ended> {
-        let mut runs = vec![self.run(number, "", rng)];
+    pub(super) async fn whole_run(&self, rng: &mut Rng) -> Vec<Ended> {
+        let mut runs = vec![self.run("", rng)];
         if rng.u8(0..3) == 0 {
-            runs.push(self.run(number, "-beside", rng));
+            runs.push(self.run("-beside", rng));
         }
         let more = [("TMPDIR", self.place.path("tmp"))];
         let arguments: Vec<String> = runs
@@ -249,7 +251,7 @@ impl Stage {
         let run = Run {
             lines: self.lines.clone(),
             list: "list.txt".to_owned(),
-            report: "report-last.json".to_owned(),
+            report: "report.json".to_owned(),
             hurries: false,
             failed: "failed.txt".to_owned(),
         };
@@ -349,7 +351,7 @@ impl Stage {
         };
         assert_eq!(names(self.place.path("tmp")), [""; 0]);
         let mut left = names(self.place.path(""));
-        left.retain(|name| !name.starts_with("report-") && !name.starts_with(".std"));
+        left.retain(|name| !["report.json", "report-beside.json"].contains(&name.as_str()) && !name.starts_with(".std"));
         // What a run left that went on beside another one, which has done it meanwhile.
         left.retain(|name| name != "failed-beside.txt");
         // Of locks the folder alone.
