@@ -189,6 +189,7 @@ fn says_nothing(kind: &ErrorKind) -> bool {
                 | ErrorKind::CredentialRefused(_)
                 | ErrorKind::Refused(_)
                 | ErrorKind::Protocol(_)
+                | ErrorKind::TooLong(_)
         )
 }
 

@@ -96,7 +96,9 @@ impl fmt::Display for Asked<'_> {
                 humantime::format_duration(*limit)
             )?,
             (ErrorKind::Network(error), None) => write!(f, " got no answer: {error}")?,
-            (ErrorKind::Protocol(_), None) => f.write_str(" was answered beyond all limits")?,
+            (ErrorKind::TooLong(limit), None) => {
+                write!(f, " was answered with more than {limit} bytes")?;
+            }
             (kind, None) => write!(f, " {kind}")?,
         }
         if error.attempts > 1 {

@@ -28,9 +28,6 @@ const RETRY_AFTER_BELIEVED: Duration = Duration::from_hours(24);
 /// minute it is a line of 9600 baud.
 const PIECE_BYTES_MIN: usize = 64 * 1024;
 
-/// What is said of an answer that is longer than its caller reads.
-pub(super) const BEYOND_LIMITS: &str = "its answer is beyond all limits";
-
 /// What is said of a success that confirms nothing.
 pub(super) const UNCONFIRMED: &str = "it takes what it does not confirm";
 
@@ -287,7 +284,7 @@ pub(super) async fn read_all(
         match chunk {
             None => return Ok(body.freeze()),
             Some(chunk) if body.len() + chunk.len() > limit => {
-                return Err(ErrorKind::Protocol(BEYOND_LIMITS));
+                return Err(ErrorKind::TooLong(limit));
             }
             Some(chunk) => body.extend_from_slice(&chunk),
         }

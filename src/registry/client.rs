@@ -25,7 +25,6 @@ use super::transport::Transport;
 /// How large a manifest may be.
 const MANIFEST: Bound = Bound {
     bytes: MANIFEST_BYTES_MAX,
-    beyond: "it is a manifest of more than 4 MiB",
     weigh: as_document,
     free: FREE_BYTES,
 };
@@ -174,7 +173,8 @@ impl Client {
                 | ErrorKind::NotFound(_)
                 | ErrorKind::Refused(_)
                 | ErrorKind::Conflict(_)
-                | ErrorKind::Protocol(_) => Ok(()),
+                | ErrorKind::Protocol(_)
+                | ErrorKind::TooLong(_) => Ok(()),
                 ErrorKind::CredentialRefused(_)
                 | ErrorKind::RateLimited(_)
                 | ErrorKind::Server(_)

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::limits::answer::DOCUMENTS_BYTES_MAX;
 use crate::oci::Measure;
 
-use super::call::{BEYOND_LIMITS, Call, Fetched};
+use super::call::{Call, Fetched};
 use super::client::Client;
 use super::error::{Error, ErrorKind};
 
@@ -41,13 +41,11 @@ pub(super) struct Documents(Arc<Semaphore>);
 #[derive(Debug, Default)]
 pub(super) struct Room(Option<OwnedSemaphorePermit>);
 
-/// How much of an answer is read, and what is said of one that is longer.
+/// How much of an answer is read, and how much room it takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound {
     /// In bytes.
     pub(super) bytes: usize,
-    /// Names the limit.
-    pub(super) beyond: &'static str,
     /// How much memory it takes, in bytes, with what is made of it.
     pub(super) weigh: fn(&[u8]) -> usize,
     /// How much of that costs nothing, in bytes: of one of many parts everything counts.
@@ -156,7 +154,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`super::transport::Transport::fetch`]; what `bound` says of a longer one; [`NO_ROOM`].
+    /// As [`super::transport::Transport::fetch`]; [`NO_ROOM`].
     pub(super) async fn document<'a>(
         &self,
         call: impl Fn() -> Call<'a>,
@@ -165,35 +163,18 @@ impl Client {
         let small = UNASKED_BYTES.min(bound.bytes);
         let (mut fetched, mut room) = match self.transport.fetch(&call, small).await {
             Ok(fetched) => (fetched, Room::default()),
-            Err(error) if is_beyond(&error) && small < bound.bytes => {
+            Err(error) if matches!(error.kind, ErrorKind::TooLong(_)) && small < bound.bytes => {
                 let room = match self.documents.room(2 * bound.bytes).await {
                     Ok(room) => room,
                     Err(kind) => return Err(Error { kind, ..error }),
                 };
-                let fetched = self.transport.fetch(&call, bound.bytes).await;
-                (fetched.map_err(|error| bound.named(error))?, room)
+                (self.transport.fetch(&call, bound.bytes).await?, room)
             }
-            Err(error) => return Err(bound.named(error)),
+            Err(error) => return Err(error),
         };
         let fitted = self.documents.fit(&mut room, &fetched.body, bound).await;
         fitted.map_err(|kind| fetched.error(kind))?;
         fetched.body = room.with(fetched.body);
         Ok(fetched)
     }
-}
-
-impl Bound {
-    /// The same error, with the limit named that an answer was beyond.
-    fn named(self, error: Error) -> Error {
-        if is_beyond(&error) {
-            let kind = ErrorKind::Protocol(self.beyond);
-            return Error { kind, ..error };
-        }
-        error
-    }
-}
-
-/// Whether an answer was longer than it was read.
-fn is_beyond(error: &Error) -> bool {
-    matches!(error.kind, ErrorKind::Protocol(BEYOND_LIMITS))
 }

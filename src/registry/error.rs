@@ -110,6 +110,9 @@ pub enum ErrorKind {
     /// The answer breaks the protocol in a way that must not be guessed around.
     #[error("got an answer that no registry gives: {0}")]
     Protocol(&'static str),
+    /// The answer is longer than so many bytes, which is all that is read.
+    #[error("got an answer of more than {0} bytes, which are not read")]
+    TooLong(usize),
     /// The answer points somewhere that this program does not go.
     #[error("was sent to a place that is not trusted: {0}")]
     Untrusted(String),
@@ -260,6 +263,7 @@ impl ErrorKind {
             | Self::Integrity(_)
             | Self::Document(_)
             | Self::Protocol(_)
+            | Self::TooLong(_)
             | Self::Untrusted(_) => None,
         }
     }
@@ -302,6 +306,7 @@ impl ErrorKind {
             | Self::Integrity(_)
             | Self::Document(_)
             | Self::Protocol(_)
+            | Self::TooLong(_)
             | Self::Untrusted(_) => false,
         }
     }
@@ -333,6 +338,7 @@ impl ErrorKind {
             | Self::Integrity(_)
             | Self::Document(_)
             | Self::Protocol(_)
+            | Self::TooLong(_)
             | Self::Untrusted(_) => false,
         }
     }

@@ -154,6 +154,7 @@ const fn is_answer(kind: &ErrorKind) -> bool {
             | ErrorKind::Unauthorized(_)
             | ErrorKind::CredentialRefused(_)
             | ErrorKind::Protocol(_)
+            | ErrorKind::TooLong(_)
             | ErrorKind::Untrusted(_)
     )
 }

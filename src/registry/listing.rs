@@ -29,7 +29,6 @@ const TAGS_PER_PAGE: usize = 1000;
 /// How large a page of tags may be.
 const TAG_PAGE: Bound = Bound {
     bytes: TAG_PAGE_BYTES_MAX,
-    beyond: "its list of tags has a page of more than 4 MiB",
     weigh: as_it_is,
     free: FREE_BYTES,
 };
@@ -37,7 +36,6 @@ const TAG_PAGE: Bound = Bound {
 /// How large a page of referrers may be.
 const REFERRER_PAGE: Bound = Bound {
     bytes: REFERRER_PAGE_BYTES_MAX,
-    beyond: "its list of referrers has a page of more than 4 MiB",
     weigh: as_document,
     free: FREE_BYTES,
 };
@@ -288,6 +286,7 @@ fn unlisted(error: Error) -> Result<Listing, Error> {
         | ErrorKind::Integrity(_)
         | ErrorKind::Document(_)
         | ErrorKind::Protocol(_)
+        | ErrorKind::TooLong(_)
         | ErrorKind::Untrusted(_) => Err(error),
     }
 }

@@ -133,7 +133,10 @@ pub(super) fn is_resume_refusal(kind: &ErrorKind) -> bool {
             !words.is_quota() && words.status != StatusCode::PAYLOAD_TOO_LARGE
         }
         ErrorKind::Server(_) => !kind.is_passing(),
-        ErrorKind::NotFound(_) | ErrorKind::Conflict(_) | ErrorKind::Protocol(_) => true,
+        ErrorKind::NotFound(_)
+        | ErrorKind::Conflict(_)
+        | ErrorKind::Protocol(_)
+        | ErrorKind::TooLong(_) => true,
         ErrorKind::Unauthorized(_)
         | ErrorKind::CredentialRefused(_)
         | ErrorKind::RateLimited(_)

@@ -143,6 +143,7 @@ impl Walk<'_> {
                 | ErrorKind::Integrity(_)
                 | ErrorKind::Document(_)
                 | ErrorKind::Protocol(_)
+                | ErrorKind::TooLong(_)
                 | ErrorKind::Untrusted(_) => error.is_passing(),
             };
             if !again || attempt >= retry.attempts {

@@ -239,6 +239,7 @@ fn detail_of(error: &registry::Error) -> Detail {
         | ErrorKind::Integrity(_)
         | ErrorKind::Document(_)
         | ErrorKind::Protocol(_)
+        | ErrorKind::TooLong(_)
         | ErrorKind::Untrusted(_) => Detail::None,
     }
 }
@@ -263,7 +264,10 @@ pub const fn kind_of(error: &ErrorKind) -> Kind {
         ErrorKind::Server(_) | ErrorKind::Network(_) => Kind::Network,
         ErrorKind::Conflict(_) => Kind::Conflict,
         // An answer that no registry gives will not be another one later.
-        ErrorKind::Refused(_) | ErrorKind::Protocol(_) | ErrorKind::Untrusted(_) => Kind::Refused,
+        ErrorKind::Refused(_)
+        | ErrorKind::Protocol(_)
+        | ErrorKind::TooLong(_)
+        | ErrorKind::Untrusted(_) => Kind::Refused,
         ErrorKind::Stalled(_) => Kind::Timeout,
         ErrorKind::Integrity(_) => Kind::Integrity,
         ErrorKind::Document(error) => kind_of_document(error),

@@ -200,7 +200,7 @@ pub(super) async fn limits() {
     let wide = format!(r#"{{"manifests":[], "x": "{}"}}"#, "x".repeat(4 << 20));
     registry.rule(when("GET", "*/referrers/*").replace_body(wide));
     let error = ask().await;
-    assert!(error.contains("4 MiB"), "{error}");
+    assert!(error.contains("4194304 bytes"), "{error}");
     registry.clear_rules();
 
     let other = TestRegistry::start().await;
