@@ -12,6 +12,7 @@ use url::Url;
 use crate::oci::{Registry, Repository};
 
 use super::auth::{Scope, Side};
+use super::documents::{Documents, Room, UNASKED_BYTES};
 use super::error::{Error, ErrorKind, NetworkError};
 use super::limit::{Kind, Permit};
 use super::place::shown;
@@ -161,13 +162,13 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A successful answer (2xx). Its place in the lane is kept until it is dropped.
+/// A successful answer (2xx). Its place in the lane is kept until it is dropped, or waits for room.
 pub(super) struct Answer {
     pub(super) response: reqwest::Response,
     pub(super) attempts: u32,
     pub(super) method: Method,
     // Kept for its Drop: the request counts until its body was read.
-    pub(super) _permit: Option<Permit>,
+    pub(super) permit: Option<Permit>,
 }
 
 impl Call<'_> {
@@ -221,12 +222,15 @@ pub(super) struct Fetched {
     pub(super) url: Url,
     pub(super) body: Bytes,
     pub(super) attempts: u32,
+    /// What it takes among the documents of a run, where it is large.
+    pub(super) room: Option<Room>,
     headers: HeaderMap,
 }
 
 impl Fetched {
-    pub(super) fn new(answer: &Answer, body: Bytes, attempts: u32) -> Self {
+    pub(super) fn new(answer: &Answer, (body, room): (Bytes, Option<Room>), attempts: u32) -> Self {
         Self {
+            room,
             url: answer.response.url().clone(),
             body,
             attempts,
@@ -271,8 +275,24 @@ pub(super) async fn read_all(
     limit: usize,
     stall: Duration,
 ) -> Result<Bytes, ErrorKind> {
-    let mut body = BytesMut::new();
-    let began = Instant::now();
+    let read = read_document(response, limit, stall, None).await;
+    Ok(read?.0)
+}
+
+/// The same, with the room that it takes where it is large. Time for which that was waited for does not count.
+pub(super) async fn read_document(
+    response: &mut reqwest::Response,
+    limit: usize,
+    stall: Duration,
+    mut room_in: Option<(&Documents, &mut Option<Permit>)>,
+) -> Result<(Bytes, Option<Room>), ErrorKind> {
+    let announced = response.content_length();
+    let announced = announced.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced.is_some_and(|length| length > limit) {
+        return Err(ErrorKind::TooLong(limit));
+    }
+    let (mut body, mut room) = (BytesMut::new(), None);
+    let mut began = Instant::now();
     loop {
         let pieces = u32::try_from(body.len() / PIECE_BYTES_MIN).unwrap_or(u32::MAX);
         let whole = stall.saturating_mul(pieces.saturating_add(2));
@@ -281,13 +301,24 @@ pub(super) async fn read_all(
             .await
             .map_err(|_| ErrorKind::Stalled(stall))?
             .map_err(|error| ErrorKind::Network(Box::new(NetworkError::http(error))))?;
-        match chunk {
-            None => return Ok(body.freeze()),
-            Some(chunk) if body.len() + chunk.len() > limit => {
-                return Err(ErrorKind::TooLong(limit));
-            }
-            Some(chunk) => body.extend_from_slice(&chunk),
+        let Some(chunk) = chunk else {
+            return Ok((body.freeze(), room));
+        };
+        let length = body.len() + chunk.len();
+        if length > limit {
+            return Err(ErrorKind::TooLong(limit));
         }
+        if length > UNASKED_BYTES
+            && let Some((documents, permit)) = room_in.take()
+        {
+            // Others go on meanwhile, and may be those who have the room.
+            *permit = None;
+            let asked = Instant::now();
+            room = Some(documents.room(2 * announced.unwrap_or(limit)).await?);
+            began += asked.elapsed();
+            body.reserve(announced.unwrap_or_default().saturating_sub(body.len()));
+        }
+        body.extend_from_slice(&chunk);
     }
 }
 

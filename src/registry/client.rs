@@ -14,7 +14,7 @@ use crate::oci::{
 
 use super::auth::{Access, Challenge, Scope, Side};
 use super::call::{Call, Lane, PAGE, Payload, UNCONFIRMED, is_page};
-use super::documents::{Bound, Documents, FREE_BYTES, as_document};
+use super::documents::{Bound, FREE_BYTES, as_document};
 use super::error::{Error, ErrorKind, Mismatch, is_head_refusal, told};
 use super::host::Heads;
 use super::place::shown;
@@ -33,7 +33,6 @@ const MANIFEST: Bound = Bound {
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(super) transport: Arc<Transport>,
-    pub(super) documents: Arc<Documents>,
     /// The side of what is only read.
     reads: Side,
 }
@@ -71,7 +70,6 @@ impl Client {
     pub fn new(settings: Settings) -> Self {
         Self {
             transport: Arc::new(Transport::new(settings)),
-            documents: Arc::default(),
             reads: Side::Source,
         }
     }
@@ -82,7 +80,6 @@ impl Client {
     pub fn on(&self, side: Side) -> Self {
         Self {
             transport: Arc::clone(&self.transport),
-            documents: Arc::clone(&self.documents),
             reads: side,
         }
     }
@@ -493,7 +490,7 @@ impl Client {
         }
         let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
         let mut reader = self.blob(repository, descriptor, Lane::Small);
-        let room = self.documents.blob_room(size).await;
+        let room = self.transport.documents.blob_room(size).await;
         let room = room.map_err(unasked)?;
         let mut bytes = bytes::BytesMut::with_capacity(size);
         while let Some(chunk) = reader.next().await? {

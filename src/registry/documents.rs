@@ -21,7 +21,7 @@ use super::error::{Error, ErrorKind};
 /// What is small enough to cost nothing, in bytes as [`Measure::weight`] counts: an image of 60 layers.
 pub(super) const FREE_BYTES: usize = 64 * 1024;
 /// How much of an answer is read before there is room for it, in bytes: a page of 1000 tags fits.
-const UNASKED_BYTES: usize = 80 * 1024;
+pub(super) const UNASKED_BYTES: usize = 80 * 1024;
 /// How many times its bytes a blob takes that is read whole: a bundle is decoded into parts, and those again.
 const BLOB_FACTOR: usize = 4;
 /// How long room is waited for.
@@ -149,9 +149,6 @@ impl Room {
 impl Client {
     /// Sends what `call` makes and reads the whole answer, which holds room for what is made of it.
     ///
-    /// One that turns out to be large is asked for once more when there is room: how large it is nobody knows
-    /// before, and hardly any is.
-    ///
     /// # Errors
     ///
     /// As [`super::transport::Transport::fetch`]; [`NO_ROOM`].
@@ -160,19 +157,10 @@ impl Client {
         call: impl Fn() -> Call<'a>,
         bound: Bound,
     ) -> Result<Fetched, Error> {
-        let small = UNASKED_BYTES.min(bound.bytes);
-        let (mut fetched, mut room) = match self.transport.fetch(&call, small).await {
-            Ok(fetched) => (fetched, Room::default()),
-            Err(error) if matches!(error.kind, ErrorKind::TooLong(_)) && small < bound.bytes => {
-                let room = match self.documents.room(2 * bound.bytes).await {
-                    Ok(room) => room,
-                    Err(kind) => return Err(Error { kind, ..error }),
-                };
-                (self.transport.fetch(&call, bound.bytes).await?, room)
-            }
-            Err(error) => return Err(error),
-        };
-        let fitted = self.documents.fit(&mut room, &fetched.body, bound).await;
+        let mut fetched = self.transport.fetch(call, bound.bytes).await?;
+        let mut room = fetched.room.take().unwrap_or_default();
+        let documents = &self.transport.documents;
+        let fitted = documents.fit(&mut room, &fetched.body, bound).await;
         fitted.map_err(|kind| fetched.error(kind))?;
         fetched.body = room.with(fetched.body);
         Ok(fetched)

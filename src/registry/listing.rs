@@ -1,6 +1,7 @@
 //! Lists, page by page: tags, and the referrers of a manifest.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -41,7 +42,6 @@ const REFERRER_PAGE: Bound = Bound {
 };
 
 /// One entry of a list of referrers.
-#[derive(Debug)]
 pub struct Listed {
     /// What it says.
     pub descriptor: Descriptor,
@@ -49,6 +49,12 @@ pub struct Listed {
     pub raw: Box<RawValue>,
     /// The page that it stood in, which holds the room for both.
     pub page: Bytes,
+}
+
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.raw, f)
+    }
 }
 
 /// What a registry answers when it is asked for the referrers of a manifest.
@@ -145,7 +151,7 @@ impl Client {
     pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, Error> {
         let tags = self.tags_where(repository, TAG_PAGES_MAX, &|_| true);
         tags.await?
-            .ok_or_else(|| endless(repository, "its list of tags has no end"))
+            .ok_or_else(|| endless(repository, "its list of tags has more than 1,000 pages"))
     }
 
     /// The tags of a repository that `is_wanted`, in the registry's order; others are not even looked at.
@@ -179,6 +185,7 @@ impl Client {
                 return Ok(Some(tags.tags));
             };
             let fail = |what| answer.error(ErrorKind::Protocol(answer.page_or(what)));
+            let before = tags.tags.len();
             let page = TagPage::read(&answer.body, &mut |text| {
                 if is_wanted(text) {
                     tags.add(text)
@@ -189,6 +196,7 @@ impl Client {
             let page = page.map_err(fail)?;
             if pages.is_beyond && page.first == first_before {
                 // It takes no notice of where to go on, and had given all that it has.
+                tags.tags.truncate(before);
                 return Ok(Some(tags.tags));
             }
             pages.ask_beyond(&page);

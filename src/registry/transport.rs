@@ -18,9 +18,10 @@ use crate::oci::{Registry, Repository};
 use super::auth::{Challenge, ChallengeError, Side};
 use super::authorize::{Authorization, Tokens};
 use super::call::{
-    Answer, Call, Fetched, Lane, Payload, Redirects, Target, read_all, read_up_to, retry_after,
+    Answer, Call, Fetched, Lane, Payload, Redirects, Target, read_document, read_up_to, retry_after,
 };
 use super::connect::{Connections, Errand};
+use super::documents::Documents;
 use super::error::{Error, ErrorKind, NetworkError, Words, is_passing_status};
 use super::host::{Host, scheme_after};
 use super::place::{check_place, shown};
@@ -37,6 +38,8 @@ pub(super) struct Transport {
     hosts: Mutex<HashMap<Registry, Arc<Host>>>,
     schemes: Flight<(Registry, Tls), &'static str>,
     pub(super) tokens: Tokens,
+    /// The room for what is read whole.
+    pub(super) documents: Documents,
 }
 
 impl Transport {
@@ -48,6 +51,7 @@ impl Transport {
             hosts: Mutex::default(),
             schemes: Flight::default(),
             tokens: Flight::default(),
+            documents: Documents::default(),
         }
     }
 
@@ -225,7 +229,9 @@ impl Transport {
         loop {
             let mut answer = self.send(call()).await?;
             let attempts = answer.attempts.max(attempt);
-            let read = read_all(&mut answer.response, limit, self.settings.stall_timeout).await;
+            let stall = self.settings.stall_timeout;
+            let room_in = Some((&self.documents, &mut answer.permit));
+            let read = read_document(&mut answer.response, limit, stall, room_in).await;
             let kind = match read {
                 Ok(body) => return Ok(Fetched::new(&answer, body, attempts)),
                 Err(kind) => kind,
@@ -291,7 +297,7 @@ impl Transport {
                     response,
                     attempts: attempt,
                     method: call.method.clone(),
-                    _permit: permit,
+                    permit,
                 }));
             }
             let replayable = matches!(call.method, Method::GET | Method::HEAD);
