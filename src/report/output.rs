@@ -153,7 +153,10 @@ fn sweep(path: &Path) {
 
 /// The process that made the file `name` to become `of`.
 fn process_of(name: &OsStr, of: &OsStr) -> Option<u32> {
-    let rest = name.to_str()?.strip_prefix('.')?.strip_prefix(of.to_str()?)?;
+    let rest = name
+        .to_str()?
+        .strip_prefix('.')?
+        .strip_prefix(of.to_str()?)?;
     let (process, count) = rest
         .strip_prefix('.')?
         .strip_suffix(".tmp")?

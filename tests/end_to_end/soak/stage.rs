@@ -351,7 +351,10 @@ impl Stage {
         };
         assert_eq!(names(self.place.path("tmp")), [""; 0]);
         let mut left = names(self.place.path(""));
-        left.retain(|name| !["report.json", "report-beside.json"].contains(&name.as_str()) && !name.starts_with(".std"));
+        left.retain(|name| {
+            !["report.json", "report-beside.json"].contains(&name.as_str())
+                && !name.starts_with(".std")
+        });
         // What a run left that went on beside another one, which has done it meanwhile.
         left.retain(|name| name != "failed-beside.txt");
         // Of locks the folder alone.
