@@ -25,6 +25,9 @@ const POLL_MAX: Duration = Duration::from_millis(200);
 /// How many files are looked at when a run begins, so that a folder of any size holds up none.
 const SWEPT_MAX: usize = 1000;
 
+/// What the name of a lock ends with, behind a SHA-256 in hex.
+const SUFFIX: &str = ".lock";
+
 type Place = (Repository, Tag);
 type Places = Arc<Mutex<HashMap<Place, Arc<AsyncMutex<()>>>>>;
 
@@ -51,13 +54,17 @@ pub struct Held {
 /// A file that is locked; it goes when the lock does.
 #[derive(Debug)]
 struct LockFile {
-    // Kept for its Drop, which gives the lock back: after that of this, so that the file is taken away under it.
-    _file: File,
+    // Its Drop gives the lock back: after that of this, so that the file is taken away under it.
+    file: File,
     path: PathBuf,
 }
 
 impl Drop for LockFile {
     fn drop(&mut self) {
+        // Somebody may have taken it away by hand, and what stands there now is held by another.
+        if !stands_at(&self.file, &self.path).unwrap_or(false) {
+            return;
+        }
         // What stays behind is empty, and is used again.
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "a lock stays behind");
@@ -143,8 +150,7 @@ impl Locks {
         tag: &Tag,
     ) -> Result<LockFile, Error> {
         self.check(folder)?;
-        let name = Digest::sha256(format!("{repository}:{tag}").as_bytes()).hex();
-        let path = folder.join(format!("{name}.lock"));
+        let path = folder.join(name(repository, tag));
         let fail = |why: &dyn std::fmt::Display| {
             Error::Lock(format!(
                 "`{repository}:{tag}` is not written without the lock `{}`: {why}",
@@ -158,11 +164,16 @@ impl Locks {
         loop {
             match file.try_lock() {
                 Ok(()) if stands_at(&file, &path).map_err(|error| fail(&error))? => {
-                    return Ok(LockFile { _file: file, path });
+                    return Ok(LockFile { file, path });
+                }
+                Ok(()) if Instant::now() < until => {
+                    file = open()?;
+                    pause = POLL_MIN;
                 }
                 Ok(()) => {
-                    file = open()?;
-                    continue;
+                    return Err(fail(
+                        &"another file stands there than the one that is locked",
+                    ));
                 }
                 Err(TryLockError::WouldBlock) if Instant::now() < until => {}
                 Err(TryLockError::WouldBlock) => {
@@ -197,18 +208,32 @@ fn sweep(folder: &Path) {
         return;
     };
     for entry in entries.take(SWEPT_MAX).flatten() {
+        // Whatever else somebody keeps there is left alone: looked at first, for to open a pipe takes its reader.
+        let is_left = entry.file_name().to_str().is_some_and(is_name)
+            && entry
+                .metadata()
+                .is_ok_and(|there| there.is_file() && there.len() == 0);
         let path = entry.path();
-        let is_lock = path
-            .extension()
-            .is_some_and(|extension| extension == "lock");
-        let file = OpenOptions::new().write(true).open(&path);
-        if let (true, Ok(file)) = (is_lock, file)
+        if is_left
+            && let Ok(file) = OpenOptions::new().write(true).open(&path)
             && file.try_lock().is_ok()
-            && stands_at(&file, &path).unwrap_or(false)
         {
-            drop(LockFile { _file: file, path });
+            drop(LockFile { file, path });
         }
     }
+}
+
+/// What the file of a tag is called.
+fn name(repository: &Repository, tag: &Tag) -> String {
+    let digest = Digest::sha256(format!("{repository}:{tag}").as_bytes());
+    format!("{}{SUFFIX}", digest.hex())
+}
+
+/// Whether a file may be one of ours.
+fn is_name(name: &str) -> bool {
+    name.strip_suffix(SUFFIX).is_some_and(|digits| {
+        digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 fn opened(path: &Path) -> io::Result<File> {
@@ -349,8 +374,15 @@ mod tests {
         let (repository, tag) = place();
         let mine = locks(Some(&folder));
         let held = mine.hold(&repository, &tag).await.unwrap();
-        fs::write(folder.join("left.lock"), "").unwrap();
+        let left = folder.join(name(&repository, &"left".parse().unwrap()));
+        fs::write(&left, "").unwrap();
+        // None of these was left by a run.
+        let full = name(&repository, &"full".parse().unwrap());
+        let linked = name(&repository, &"linked".parse().unwrap());
+        fs::write(folder.join(&full), "text").unwrap();
+        fs::write(folder.join("Cargo.lock"), "").unwrap();
         fs::write(folder.join("else.txt"), "").unwrap();
+        symlink(folder.join("else.txt"), folder.join(&linked)).unwrap();
         let other = "other".parse().unwrap();
         drop(
             locks(Some(&folder))
@@ -358,12 +390,43 @@ mod tests {
                 .await
                 .unwrap(),
         );
-        assert!(!folder.join("left.lock").exists());
-        assert!(folder.join("else.txt").exists());
+        assert!(!left.exists());
+        for other in [&*full, "Cargo.lock", "else.txt", &*linked] {
+            assert!(folder.join(other).exists(), "{other}");
+        }
         // What is held stays.
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 5);
         drop(held);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_in_place_of_a_lock_is_refused_and_not_asked_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("locks");
+        let mine = locks(Some(&folder));
+        let (repository, tag) = place();
+        drop(mine.hold(&repository, &tag).await.unwrap());
+        let target = folder.join("target");
+        symlink(&target, folder.join(name(&repository, &tag))).unwrap();
+        let refused = mine.hold(&repository, &tag).await.unwrap_err().to_string();
+        assert!(refused.contains("another file"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_taken_away_by_hand_is_not_taken_from_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("locks");
+        let (mine, other) = (locks(Some(&folder)), locks(Some(&folder)));
+        let (repository, tag) = place();
+        let first = mine.hold(&repository, &tag).await.unwrap();
+        let file = folder.join(name(&repository, &tag));
+        fs::remove_file(&file).unwrap();
+        let second = other.hold(&repository, &tag).await.unwrap();
+        drop(first);
+        assert!(file.exists(), "the lock of another is gone");
+        drop(second);
+        assert!(!file.exists());
     }
 
     #[tokio::test]
