@@ -29,6 +29,8 @@ const BAD_TEXT: &str = "#   ";
 /// The longest reason in a comment, in characters. With all else a comment stays shorter than the
 /// longest line of a list.
 const REASON_CHARS_MAX: usize = 500;
+/// The same in bytes: 15,000 lines with it, and with a name of a file, are within what a list may have.
+const REASON_BYTES_MAX: usize = 600;
 /// How often the file is replaced at most.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How many times longer than it takes to write the file must pass before it is written again, so
@@ -193,7 +195,9 @@ fn comment(job: &Job, word: &str, failure: &Failure) -> String {
     let side = failure
         .side
         .map_or(String::new(), |side| format!(" side={side}"));
-    let reason = text::cleaned(&failure.causes.join(": "), REASON_CHARS_MAX);
+    let mut reason = text::cleaned(&failure.causes.join(": "), REASON_CHARS_MAX);
+    // Registries may say it in any script, and the list of a large run is to be read again.
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     format!(
         "{word} stage={}{side} kind={} {}: {reason}",
         failure.stage, failure.kind, job.line

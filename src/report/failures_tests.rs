@@ -7,6 +7,7 @@ use super::super::tests::{
 };
 use super::*;
 use crate::event::{End, Stage, Summary};
+use crate::limits::input::{LIST_BYTES_MAX, LIST_LINES_MAX, LIST_TEXT_BYTES_MAX};
 use crate::list;
 use crate::plan;
 
@@ -245,6 +246,23 @@ fn any_list() -> impl Strategy<Value = Vec<String>> {
             }
         });
     prop::collection::vec(line, 0..25)
+}
+
+/// A registry may say why in any script, of every line.
+#[test]
+fn a_list_of_all_lines_that_failed_is_within_what_a_list_may_have() {
+    let wide = "\u{1d11e}";
+    let file = wide.repeat(list::FILE_CHARS_MAX);
+    let mut list = list::parse(&file, "q.io/a/one:1".as_bytes()).unwrap();
+    let entries = vec![list.entries.remove(0)];
+    let plan = plan::plan(entries, &to_d()).unwrap();
+    let mut failure = denied();
+    failure.causes = vec![wide.repeat(10_000)].into();
+    let comment = comment(&plan.jobs()[0], "failed", &failure);
+    assert!(comment.contains(wide));
+    let each = "# \n\n".len() + comment.len();
+    let all = LIST_LINES_MAX * each + LIST_TEXT_BYTES_MAX + 16 * 1024;
+    assert!(all <= LIST_BYTES_MAX, "{all}");
 }
 
 proptest! {
