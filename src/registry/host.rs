@@ -93,6 +93,19 @@ impl Host {
         }
     }
 
+    /// The same for a request of this kind that has its place already: one that waits for its turn when the
+    /// registry complains waits as those who have no place.
+    pub(super) async fn turn_of(&self, kind: Kind) {
+        loop {
+            self.turn().await;
+            let until = self.gate.closed_until(kind);
+            let Some(until) = until.filter(|_| self.rate.is_some()) else {
+                return;
+            };
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
     /// Until a registry has answered once, one request at a time: the first answer brings the
     /// challenge that all others would otherwise run into at once.
     pub(super) async fn introduction(&self) -> Option<OwnedSemaphorePermit> {
@@ -237,4 +250,28 @@ pub(super) fn scheme_after(error: &reqwest::Error, cut_counts: bool) -> Option<&
         })
     });
     (is_plain || cut_counts && is_cut).then_some("http")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_turn_waits_for_a_complaint_too() {
+        let host = Host::new(Rate::new(10.0));
+        let began = Instant::now();
+        let one = async |kind| {
+            host.turn_of(kind).await;
+            began.elapsed()
+        };
+        let complaint = async {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            host.complain(Kind::Lists, Duration::from_secs(10));
+        };
+        let lists = futures::future::join_all((0..5).map(|_| one(Kind::Lists)));
+        let (lists, (), manifest) = futures::join!(lists, complaint, one(Kind::Manifests));
+        let milliseconds: Vec<_> = lists.iter().map(Duration::as_millis).collect();
+        assert_eq!(milliseconds, [0, 100, 200, 10_250, 10_350]);
+        assert_eq!(manifest, Duration::from_millis(500));
+    }
 }

@@ -278,7 +278,7 @@ impl Transport {
             if at_home {
                 authorization = self.authorization(call).await?;
                 if !is_prepaid {
-                    host.turn().await;
+                    host.turn_of(call.kind).await;
                 }
                 is_prepaid = false;
             }
