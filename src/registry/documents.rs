@@ -3,13 +3,14 @@
 //! A small document costs nothing, so that no image has to wait for others that are made to be large. What
 //! is larger waits for room, which is given back with the last copy of its bytes: whoever holds a manifest
 //! holds its room. One may hold some and wait for more (an index, and its manifests), so that several may
-//! wait for each other for ever; they wait for a while, and then the document is refused.
+//! wait for each other for ever; they wait for a while, and then the document is refused. What needs little
+//! does not wait behind what needs much: that may wait for a registry that takes its time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use crate::limits::answer::DOCUMENTS_BYTES_MAX;
 use crate::oci::Measure;
@@ -26,20 +27,33 @@ pub(super) const UNASKED_BYTES: usize = 80 * 1024;
 const BLOB_FACTOR: usize = 4;
 /// How long room is waited for.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// What one permit stands for, in bytes.
-const UNIT_BYTES: usize = 1024;
 
 /// What is said of a document that waited in vain.
 pub(super) const NO_ROOM: &str =
     "there was no room for it: documents of a run take at most 24 MiB of memory at once";
 
 /// The room for documents of one run.
-#[derive(Debug)]
-pub(super) struct Documents(Arc<Semaphore>);
+#[derive(Debug, Default)]
+pub(super) struct Documents(Arc<Space>);
 
 /// Room that something takes; given back when dropped.
 #[derive(Debug, Default)]
-pub(super) struct Room(Option<OwnedSemaphorePermit>);
+pub(super) struct Room(Option<Taken>);
+
+#[derive(Debug)]
+struct Space {
+    /// In bytes.
+    free: Mutex<usize>,
+    /// Told of all that is given back.
+    freed: Notify,
+}
+
+/// A part of a space.
+#[derive(Debug)]
+struct Taken {
+    space: Arc<Space>,
+    bytes: usize,
+}
 
 /// How much of an answer is read, and how much room it takes.
 #[derive(Debug, Clone, Copy)]
@@ -63,21 +77,62 @@ pub(super) const fn as_it_is(bytes: &[u8]) -> usize {
     2 * bytes.len()
 }
 
-impl Default for Documents {
+impl Default for Space {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(DOCUMENTS_BYTES_MAX / UNIT_BYTES)))
+        Self {
+            free: Mutex::new(DOCUMENTS_BYTES_MAX),
+            freed: Notify::new(),
+        }
+    }
+}
+
+impl Space {
+    fn free(&self) -> MutexGuard<'_, usize> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Taken> {
+        let mut free = self.free();
+        *free = free.checked_sub(bytes)?;
+        Some(Taken {
+            space: Arc::clone(self),
+            bytes,
+        })
+    }
+
+    async fn wait(self: &Arc<Self>, bytes: usize) -> Taken {
+        loop {
+            // Made before it is looked at, so that nothing that is given back in between is missed.
+            let freed = self.freed.notified();
+            if let Some(taken) = self.take(bytes) {
+                return taken;
+            }
+            freed.await;
+        }
+    }
+}
+
+impl Taken {
+    fn give_back(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        *self.space.free() += bytes;
+        self.space.freed.notify_waiters();
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.give_back(self.bytes);
     }
 }
 
 impl Documents {
     /// Room for so many bytes, or for as many as there are at all; waits for others to give some back.
     pub(super) async fn room(&self, bytes: usize) -> Result<Room, ErrorKind> {
-        let units = bytes.min(DOCUMENTS_BYTES_MAX).div_ceil(UNIT_BYTES);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.0).acquire_many_owned(units);
-        match tokio::time::timeout(PATIENCE, permit).await {
-            // The semaphore is never closed.
-            Ok(permit) => Ok(Room(permit.ok())),
+        let taken = self.0.wait(bytes.min(DOCUMENTS_BYTES_MAX));
+        match tokio::time::timeout(PATIENCE, taken).await {
+            Ok(taken) => Ok(Room(Some(taken))),
             Err(_) => Err(ErrorKind::Protocol(NO_ROOM)),
         }
     }
@@ -108,22 +163,20 @@ impl Documents {
 
 impl Room {
     fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * UNIT_BYTES
+        self.0.as_ref().map_or(0, |taken| taken.bytes)
     }
 
-    fn join(&mut self, more: Self) {
-        match (&mut self.0, more.0) {
-            (Some(permit), Some(more)) => permit.merge(more),
-            (None, more) => self.0 = more,
+    fn join(&mut self, mut more: Self) {
+        match (&mut self.0, &mut more.0) {
+            (Some(taken), Some(more)) => taken.bytes += std::mem::take(&mut more.bytes),
+            (None, _) => *self = more,
             (Some(_), None) => {}
         }
     }
 
     fn shrink(&mut self, bytes: usize) {
-        let kept = bytes.div_ceil(UNIT_BYTES);
-        if let Some(permit) = &mut self.0 {
-            let excess = permit.num_permits().saturating_sub(kept);
-            drop(permit.split(excess));
+        if let Some(taken) = &mut self.0 {
+            taken.give_back(taken.bytes.saturating_sub(bytes));
         }
     }
 
@@ -164,5 +217,42 @@ impl Client {
         fitted.map_err(|kind| fetched.error(kind))?;
         fetched.body = room.with(fetched.body);
         Ok(fetched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_needs_little_does_not_wait_behind_what_needs_much() {
+        let documents = Documents::default();
+        let most = documents.room(DOCUMENTS_BYTES_MAX - MIB).await.unwrap();
+        let mut large = Box::pin(documents.room(2 * MIB));
+        assert!(futures::poll!(&mut large).is_pending());
+        let mut small = Box::pin(documents.room(100 * 1024));
+        assert!(futures::poll!(&mut small).is_ready());
+        drop(small);
+        drop(most);
+        assert_eq!(large.await.unwrap().bytes(), 2 * MIB);
+        assert_eq!(*documents.0.free(), DOCUMENTS_BYTES_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_is_given_back_and_waited_for_a_while() {
+        let documents = Documents::default();
+        let mut room = documents.room(usize::MAX).await.unwrap();
+        assert!(documents.room(1).await.is_err());
+        room.shrink(2 * MIB);
+        room.join(documents.room(MIB).await.unwrap());
+        assert_eq!(room.bytes(), 3 * MIB);
+        let bytes = room.with(Bytes::from_static(b"x"));
+        let copy = bytes.clone();
+        drop(bytes);
+        assert_eq!(*documents.0.free(), DOCUMENTS_BYTES_MAX - 3 * MIB);
+        drop(copy);
+        assert_eq!(*documents.0.free(), DOCUMENTS_BYTES_MAX);
     }
 }

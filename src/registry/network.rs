@@ -260,7 +260,6 @@ pub(super) fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdEr
     })
 }
 
-/// reqwest's own text is "error sending request"; what people need is the last cause.
 /// Which limit of the HTTP client an answer was beyond. It has no kinds for them that could be asked for here.
 fn beyond(error: &reqwest::Error) -> Option<&'static str> {
     let text = RootCause(error).to_string();
@@ -279,6 +278,7 @@ fn beyond(error: &reqwest::Error) -> Option<&'static str> {
 /// What is said of too many headers, or too long ones: hyper does not tell which.
 const HEAD_BEYOND: &str = "the head of its answer has more than 100 headers, or more than 408 KiB, which no registry sends";
 
+/// reqwest's own text is "error sending request"; what people need is the last cause.
 struct RootCause<'a>(&'a reqwest::Error);
 
 impl fmt::Display for RootCause<'_> {
