@@ -57,7 +57,7 @@ fn shown(name: &str, value: u64) -> String {
             .iter()
             .find(|(bits, _)| value.is_multiple_of(1 << bits));
         if let Some((bits, unit)) = unit {
-            return format!("{} {unit}", value >> bits);
+            return format!("{} {unit}", grouped(value >> bits));
         }
         return format!("{} bytes", grouped(value));
     }
