@@ -97,8 +97,9 @@ pub fn error_body(bytes: &[u8]) {
     registry::fuzzing::error_body(bytes);
 }
 
-/// `Range`, as it is served: within the blob.
+/// `Range` and `Content-Range`, as they are asked, answered and served: within the blob, and at one place.
 pub fn range(bytes: &[u8]) {
+    registry::fuzzing::ranges(bytes);
     serve::fuzzing::range(bytes);
 }
 

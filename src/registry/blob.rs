@@ -306,18 +306,8 @@ impl BlobReader {
 
     /// Whether the answer's `Content-Range` goes on where this reader stands.
     fn continues(&self, answer: &Answer) -> bool {
-        let Some(range) = answer.header("content-range") else {
-            return false;
-        };
-        let Some(rest) = range.trim().strip_prefix("bytes ") else {
-            return false;
-        };
-        let Some((start_end, total)) = rest.split_once('/') else {
-            return false;
-        };
-        let start = start_end.split_once('-').map(|(start, _)| start.parse());
-        start == Some(Ok(self.offset))
-            && (total == "*" || total.parse() == Ok(self.descriptor.size))
+        let range = answer.header("content-range");
+        range.is_some_and(|range| goes_on(range, self.offset, self.descriptor.size))
     }
 
     /// After a failure: waits and lets the next call open anew, or gives up with `error`.
@@ -404,4 +394,16 @@ fn pass_over(bytes: &mut Bytes, most: u64) -> u64 {
 
 fn length(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// Whether a `Content-Range` begins at `offset`, and is of a blob of `size`, where it says of which.
+pub(super) fn goes_on(range: &str, offset: u64, size: u64) -> bool {
+    let Some(rest) = range.trim().strip_prefix("bytes ") else {
+        return false;
+    };
+    let Some((start_end, total)) = rest.split_once('/') else {
+        return false;
+    };
+    let start = start_end.split_once('-').map(|(start, _)| start.parse());
+    start == Some(Ok(offset)) && (total == "*" || total.parse() == Ok(size))
 }

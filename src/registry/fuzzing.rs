@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::WWW_AUTHENTICATE;
+use http::header::{RANGE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use url::{Host, Url};
 
 use super::auth::{Challenge, ChallengeError, Token};
 use super::error::Words;
-use super::{link, listing, rights};
+use super::{blob, link, listing, resume, rights};
 use crate::oci::Descriptor;
 
 /// The longest time for which a token is believed, with what a slow machine adds.
@@ -123,6 +123,28 @@ pub(crate) fn referrers(body: &[u8]) {
         rest = behind;
         let again: Descriptor = serde_json::from_str(bytes).expect("it was read before");
         assert_eq!(again, entry.descriptor);
+    }
+}
+
+/// A part goes on at one place at most, and a session has what it says and nothing else.
+pub(crate) fn ranges(value: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(value) else {
+        return;
+    };
+    if let Ok(text) = value.to_str() {
+        let places = [0, 1, 3, 10, 99, 1 << 32, u64::MAX];
+        let goes_on = places.map(|offset| blob::goes_on(text, offset, 100));
+        assert!(goes_on.into_iter().filter(|goes_on| *goes_on).count() <= 1);
+        assert!(!goes_on.contains(&true) || text.contains("bytes "));
+    }
+    let mut headers = HeaderMap::new();
+    headers.append(RANGE, value.clone());
+    if let Some(bytes) = resume::held(&headers) {
+        let text = value.to_str().expect("it was read");
+        assert!(
+            bytes >= 2 && text.contains(&(bytes - 1).to_string()),
+            "{text}"
+        );
     }
 }
 

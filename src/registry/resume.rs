@@ -152,7 +152,7 @@ pub(super) fn is_resume_refusal(kind: &ErrorKind) -> bool {
 /// without as the specification writes it.
 ///
 /// `0-0` is said of nothing and of one byte, which is as good as nothing.
-fn held(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn held(headers: &HeaderMap) -> Option<u64> {
     let mut ranges = headers.get_all(RANGE).into_iter();
     let (Some(range), None) = (ranges.next(), ranges.next()) else {
         return None;
