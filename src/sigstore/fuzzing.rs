@@ -126,17 +126,14 @@ pub(crate) fn key_file(bytes: &[u8]) {
             check_said(&error);
             let said = format!("{error} {error:?}");
             let text = String::from_utf8_lossy(bytes);
-            // The first line has the label, which is said; and words of ours are no key.
+            let mut lines = text.trim_ascii().lines().map(str::trim);
+            // It has the label, which is said; and words of ours are no key.
+            let first = lines.next().unwrap_or_default();
             let is_key = |line: &&str| {
                 let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
-                line.len() >= 24 && line.bytes().all(is_base64)
+                line.len() >= 24 && line.bytes().all(is_base64) && !first.contains(line)
             };
-            let mut body = text
-                .trim_ascii()
-                .lines()
-                .skip(1)
-                .map(str::trim)
-                .filter(is_key);
+            let mut body = lines.filter(is_key);
             assert!(!body.any(|line| said.contains(line)), "{said}");
         }
     }
