@@ -17,7 +17,8 @@ pub(super) fn parse(
     let text = text.replace("\r\n", "\n");
     let mut file = File {
         rest: &text,
-        whole: &text,
+        counted: &text,
+        line: 1,
     };
     let set = filling.variables;
     let mut all = earlier.clone();
@@ -67,7 +68,10 @@ enum Raw {
 
 struct File<'a> {
     rest: &'a str,
-    whole: &'a str,
+    /// What was there when lines were counted last: it ends where `rest` does.
+    counted: &'a str,
+    /// In which line that begins.
+    line: usize,
 }
 
 impl<'a> File<'a> {
@@ -79,9 +83,11 @@ impl<'a> File<'a> {
                 return None;
             }
             if !self.rest.starts_with('#') {
-                let before = self.whole.len() - self.rest.len();
-                let before = self.whole.get(..before).unwrap_or_default();
-                return Some(1 + before.matches('\n').count());
+                let passed = self.counted.len() - self.rest.len();
+                let passed = self.counted.get(..passed).unwrap_or_default();
+                self.line += passed.matches('\n').count();
+                self.counted = self.rest;
+                return Some(self.line);
             }
             self.take_line();
         }

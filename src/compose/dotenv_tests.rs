@@ -1,7 +1,9 @@
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::compose::budget::Budget;
+use crate::limits::input::COMPOSE_FILE_BYTES_MAX;
 
 fn read(text: &str) -> Result<Variables, (usize, String)> {
     let set = Variables::from([("SET".to_owned(), "set".to_owned())]);
@@ -65,4 +67,15 @@ fn what_cannot_be_read_is_named_with_its_line() {
         assert_eq!(at, line, "{text}");
         assert!(said.contains(why), "{text}: {said}");
     }
+}
+
+/// Counting the lines before each statement anew took a minute for such a file.
+#[test]
+fn a_long_file_takes_as_long_as_it_is() {
+    let began = Instant::now();
+    let text = "V=1\n".repeat(COMPOSE_FILE_BYTES_MAX / 4);
+    assert_eq!(read(&text).unwrap()["V"], "1");
+    let wrong = read(&format!("{text}=")).unwrap_err();
+    assert_eq!(wrong.0, COMPOSE_FILE_BYTES_MAX / 4 + 1);
+    assert!(began.elapsed() < Duration::from_secs(20));
 }
