@@ -226,10 +226,8 @@ fn made(judged: Result<Maker, Refusal>) -> Option<()> {
 
 fn check_maker(maker: &Maker) {
     match maker {
-        Maker::Key { id, time } => {
-            assert_eq!(*id, key(testdata!("instance.pub")).id());
-            assert!(time.is_some(), "a log says when");
-        }
+        // A log that proves that the entry is in it, and promises nothing, does not say when.
+        Maker::Key { id, time: _ } => assert_eq!(*id, key(testdata!("instance.pub")).id()),
         Maker::Certificate(certified) => {
             assert_eq!((&*certified.identity, &*certified.issuer), (JOB, ISSUER));
             assert!(certified.logged && certified.transparent && certified.time.is_some());

@@ -123,7 +123,8 @@ async fn indexes(stage: &mut Stage, count: usize) {
         let mut children = Vec::new();
         for platform in ["linux/amd64", "linux/arm64"] {
             let own = format!("{repository} {platform}").repeat(500);
-            let image = Image::of_blobs(["in common".repeat(1000), own]).on(platform);
+            let image =
+                Image::of_blobs([format!("first of {repository}").repeat(500), own]).on(platform);
             children.push(image.push(&stage.source, &repository, None).await);
         }
         let children: Vec<_> = children.iter().collect();

@@ -217,10 +217,14 @@ impl Stage {
             .place
             .start_with(&arguments, &[("TMPDIR", self.place.path("tmp"))]);
         tokio::time::sleep(moment(rng)).await;
-        let signal = rng.choice(["INT", "TERM", "KILL"]).expect("one of them");
+        let signal = match rng.choice(["INT", "TERM", "KILL"]).expect("one of them") {
+            // What a shell starts in the background does not hear it until it listens.
+            "INT" if ignores_interrupts() => "TERM",
+            signal => signal,
+        };
         running.signal_if_there(signal).await;
         if run.hurries {
-            running.signal_if_there("INT").await;
+            running.signal_if_there("TERM").await;
         }
         let ended = running.end().await;
         accounts_for_all(self, &ended, &run);
@@ -367,6 +371,15 @@ impl Stage {
             ["auth.json", "list.txt", "one-more.txt", "passphrase", "tmp"]
         );
     }
+}
+
+/// Whether this process was started so that it does not hear SIGINT, and with it all that it starts.
+fn ignores_interrupts() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Signal 2 is the second bit.
+    ignored.is_some_and(|mask| mask & 2 != 0)
 }
 
 fn repository(n: usize) -> String {
