@@ -400,11 +400,15 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
     }
 
-    #[tokio::test(start_paused = true)]
+    // In real time: a process that another test starts has the lock too until it runs its program.
+    #[tokio::test]
     async fn a_link_in_place_of_a_lock_is_refused_and_not_asked_for_ever() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("locks");
-        let mine = locks(Some(&folder));
+        let mine = Locks {
+            patience: Duration::from_millis(500),
+            ..locks(Some(&folder))
+        };
         let (repository, tag) = place();
         drop(mine.hold(&repository, &tag).await.unwrap());
         let target = folder.join("target");

@@ -162,13 +162,13 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A successful answer (2xx). Its place in the lane is kept until it is dropped, or waits for room.
+/// A successful answer (2xx). Its place in the lane is kept until it is dropped.
 pub(super) struct Answer {
     pub(super) response: reqwest::Response,
     pub(super) attempts: u32,
     pub(super) method: Method,
     // Kept for its Drop: the request counts until its body was read.
-    pub(super) permit: Option<Permit>,
+    pub(super) _permit: Option<Permit>,
 }
 
 impl Call<'_> {
@@ -275,25 +275,48 @@ pub(super) async fn read_all(
     limit: usize,
     stall: Duration,
 ) -> Result<Bytes, ErrorKind> {
-    let read = read_document(response, limit, stall, None).await;
-    Ok(read?.0)
+    let room = Some(Room::default());
+    match read_document(response, limit, stall, (&Documents::default(), room)).await? {
+        Read::All(body, _) => Ok(body),
+        // Not where there is room already, and there is.
+        Read::Crowded(_) => Err(ErrorKind::TooLong(limit)),
+    }
 }
 
-/// The same, with the room that it takes where it is large. Time for which that was waited for does not count.
+/// What came of reading a document.
+pub(super) enum Read {
+    /// All of it, with its room where it is large.
+    All(Bytes, Option<Room>),
+    /// Not all of it: there is no room for so many bytes now.
+    Crowded(usize),
+}
+
+/// The same of a document that takes room among others where it is large, or has some already. Where there is
+/// none now, not one byte more is read: the connection would be held, and its buffers.
 pub(super) async fn read_document(
     response: &mut reqwest::Response,
     limit: usize,
     stall: Duration,
-    mut room_in: Option<(&Documents, &mut Option<Permit>)>,
-) -> Result<(Bytes, Option<Room>), ErrorKind> {
+    (documents, mut room): (&Documents, Option<Room>),
+) -> Result<Read, ErrorKind> {
     let announced = response.content_length();
     let announced = announced.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     if announced.is_some_and(|length| length > limit) {
         return Err(ErrorKind::TooLong(limit));
     }
-    let (mut body, mut room) = (BytesMut::new(), None);
-    let mut began = Instant::now();
+    let mut body = BytesMut::new();
+    let mut wanted = announced.unwrap_or_default();
+    let began = Instant::now();
     loop {
+        if wanted > UNASKED_BYTES && room.is_none() {
+            let bytes = 2 * announced.unwrap_or(limit);
+            room = documents.try_room(bytes);
+            if room.is_none() {
+                return Ok(Read::Crowded(bytes));
+            }
+        }
+        // All at once, for what grows leaves holes.
+        body.reserve(wanted.saturating_sub(body.len()));
         let pieces = u32::try_from(body.len() / PIECE_BYTES_MIN).unwrap_or(u32::MAX);
         let whole = stall.saturating_mul(pieces.saturating_add(2));
         let left = whole.saturating_sub(began.elapsed()).min(stall);
@@ -302,21 +325,11 @@ pub(super) async fn read_document(
             .map_err(|_| ErrorKind::Stalled(stall))?
             .map_err(|error| ErrorKind::Network(Box::new(NetworkError::http(error))))?;
         let Some(chunk) = chunk else {
-            return Ok((body.freeze(), room));
+            return Ok(Read::All(body.freeze(), room));
         };
-        let length = body.len() + chunk.len();
-        if length > limit {
+        wanted = wanted.max(body.len() + chunk.len());
+        if wanted > limit {
             return Err(ErrorKind::TooLong(limit));
-        }
-        if length > UNASKED_BYTES
-            && let Some((documents, permit)) = room_in.take()
-        {
-            // Others go on meanwhile, and may be those who have the room.
-            *permit = None;
-            let asked = Instant::now();
-            room = Some(documents.room(2 * announced.unwrap_or(limit)).await?);
-            began += asked.elapsed();
-            body.reserve(announced.unwrap_or_default().saturating_sub(body.len()));
         }
         body.extend_from_slice(&chunk);
     }

@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::limits::image::MANIFEST_BYTES_MAX;
-use crate::oci::{
-    Descriptor, Digest, Identifier, Manifest, MediaType, Namespace, Registry, Repository,
-};
+use crate::oci::{Digest, Identifier, Manifest, MediaType, Namespace, Registry, Repository};
 
 use super::auth::{Access, Challenge, Scope, Side};
-use super::call::{Call, Lane, PAGE, Payload, UNCONFIRMED, is_page};
+use super::call::{Call, PAGE, Payload, UNCONFIRMED, is_page};
 use super::documents::{Bound, FREE_BYTES, as_document};
 use super::error::{Error, ErrorKind, Mismatch, is_head_refusal, told};
 use super::host::Heads;
@@ -460,43 +457,6 @@ impl Client {
             StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(Deleted::Gone),
             _ => Err(answer.error(ErrorKind::Protocol("it does not say that it deleted"))),
         }
-    }
-
-    /// The whole of a small blob, verified.
-    ///
-    /// # Errors
-    ///
-    /// As [`ErrorKind`]; [`ErrorKind::Integrity`] when the descriptor says more than `limit` bytes or
-    /// the bytes do not fit it.
-    pub async fn pull_small_blob(
-        &self,
-        repository: &Repository,
-        descriptor: &Descriptor,
-        limit: u64,
-    ) -> Result<Bytes, Error> {
-        let unasked = |kind| Error {
-            method: Method::GET,
-            wait: None,
-            url: format!("{repository}@{}", descriptor.digest),
-            attempts: 0,
-            kind,
-        };
-        if descriptor.size > limit {
-            return Err(unasked(ErrorKind::Integrity(Box::new(Mismatch::Size {
-                digest: descriptor.digest,
-                expected: limit,
-                served: descriptor.size,
-            }))));
-        }
-        let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
-        let mut reader = self.blob(repository, descriptor, Lane::Small);
-        let room = self.transport.documents.blob_room(size).await;
-        let room = room.map_err(unasked)?;
-        let mut bytes = bytes::BytesMut::with_capacity(size);
-        while let Some(chunk) = reader.next().await? {
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(room.with(bytes.freeze()))
     }
 }
 

@@ -9,15 +9,17 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::Method;
 use tokio::sync::Notify;
 
 use crate::limits::answer::DOCUMENTS_BYTES_MAX;
-use crate::oci::Measure;
+use crate::oci::{Descriptor, Measure, Repository};
 
-use super::call::{Call, Fetched};
+use super::call::{Call, Fetched, Lane, Read, read_document};
 use super::client::Client;
-use super::error::{Error, ErrorKind};
+use super::error::{Error, ErrorKind, Mismatch};
+use super::transport::Transport;
 
 /// What is small enough to cost nothing, in bytes as [`Measure::weight`] counts: an image of 60 layers.
 pub(super) const FREE_BYTES: usize = 64 * 1024;
@@ -137,6 +139,12 @@ impl Documents {
         }
     }
 
+    /// The same, if there is room now.
+    pub(super) fn try_room(&self, bytes: usize) -> Option<Room> {
+        let taken = self.0.take(bytes.min(DOCUMENTS_BYTES_MAX))?;
+        Some(Room(Some(taken)))
+    }
+
     /// Room for a blob of so many bytes that is read whole, and for what is made of it.
     pub(super) async fn blob_room(&self, bytes: usize) -> Result<Room, ErrorKind> {
         let wanted = bytes.saturating_mul(BLOB_FACTOR);
@@ -199,12 +207,63 @@ impl Room {
     }
 }
 
+impl Transport {
+    /// Sends what `call` makes and reads the whole answer, of at most `limit` bytes; one that is cut
+    /// off is asked for again, and so is a large one for which there is no room now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`], and when the answer does not come to its end.
+    pub(super) async fn fetch<'a>(
+        &self,
+        call: impl Fn() -> Call<'a>,
+        limit: usize,
+    ) -> Result<Fetched, Error> {
+        let retry = self.settings.retry;
+        let mut attempt = 1;
+        let mut room = None;
+        loop {
+            let mut answer = self.send(call()).await?;
+            let attempts = answer.attempts.max(attempt);
+            let stall = self.settings.stall_timeout;
+            let room_in = (&self.documents, room.take());
+            let read = read_document(&mut answer.response, limit, stall, room_in).await;
+            let kind = match read {
+                Ok(Read::All(body, room)) => {
+                    return Ok(Fetched::new(&answer, (body, room), attempts));
+                }
+                Ok(Read::Crowded(bytes)) => {
+                    // It is asked for anew: nobody keeps an answer waiting, and what has come of it.
+                    let refused = answer.error(ErrorKind::Protocol(NO_ROOM));
+                    drop(answer);
+                    room = self.documents.room(bytes).await.ok();
+                    if room.is_none() {
+                        return Err(refused);
+                    }
+                    continue;
+                }
+                Err(kind) => kind,
+            };
+            let mut error = answer.error(kind);
+            error.attempts = attempts;
+            if attempt >= retry.attempts || !matches!(error.kind, ErrorKind::Network(_)) {
+                return Err(error);
+            }
+            // Its place in the lane is given back before the next request needs one.
+            drop(answer);
+            tracing::debug!(attempt, %error, "reading again");
+            tokio::time::sleep(retry.pause_after(attempt)).await;
+            attempt += 1;
+        }
+    }
+}
+
 impl Client {
     /// Sends what `call` makes and reads the whole answer, which holds room for what is made of it.
     ///
     /// # Errors
     ///
-    /// As [`super::transport::Transport::fetch`]; [`NO_ROOM`].
+    /// As [`Transport::fetch`]; [`NO_ROOM`].
     pub(super) async fn document<'a>(
         &self,
         call: impl Fn() -> Call<'a>,
@@ -217,6 +276,43 @@ impl Client {
         fitted.map_err(|kind| fetched.error(kind))?;
         fetched.body = room.with(fetched.body);
         Ok(fetched)
+    }
+
+    /// The whole of a small blob, verified.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`]; [`ErrorKind::Integrity`] when the descriptor says more than `limit` bytes or
+    /// the bytes do not fit it.
+    pub async fn pull_small_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Bytes, Error> {
+        let unasked = |kind| Error {
+            method: Method::GET,
+            wait: None,
+            url: format!("{repository}@{}", descriptor.digest),
+            attempts: 0,
+            kind,
+        };
+        if descriptor.size > limit {
+            return Err(unasked(ErrorKind::Integrity(Box::new(Mismatch::Size {
+                digest: descriptor.digest,
+                expected: limit,
+                served: descriptor.size,
+            }))));
+        }
+        let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
+        let mut reader = self.blob(repository, descriptor, Lane::Small);
+        let room = self.transport.documents.blob_room(size).await;
+        let room = room.map_err(unasked)?;
+        let mut bytes = BytesMut::with_capacity(size);
+        while let Some(chunk) = reader.next().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(room.with(bytes.freeze()))
     }
 }
 

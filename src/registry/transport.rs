@@ -17,9 +17,7 @@ use crate::oci::{Registry, Repository};
 
 use super::auth::{Challenge, ChallengeError, Side};
 use super::authorize::{Authorization, Tokens};
-use super::call::{
-    Answer, Call, Fetched, Lane, Payload, Redirects, Target, read_document, read_up_to, retry_after,
-};
+use super::call::{Answer, Call, Lane, Payload, Redirects, Target, read_up_to, retry_after};
 use super::connect::{Connections, Errand};
 use super::documents::Documents;
 use super::error::{Error, ErrorKind, NetworkError, Words, is_passing_status};
@@ -213,42 +211,6 @@ impl Transport {
         }
     }
 
-    /// Sends what `call` makes and reads the whole answer, of at most `limit` bytes; one that is cut
-    /// off is asked for again.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::send`], and when the answer does not come to its end.
-    pub(super) async fn fetch<'a>(
-        &self,
-        call: impl Fn() -> Call<'a>,
-        limit: usize,
-    ) -> Result<Fetched, Error> {
-        let retry = self.settings.retry;
-        let mut attempt = 1;
-        loop {
-            let mut answer = self.send(call()).await?;
-            let attempts = answer.attempts.max(attempt);
-            let stall = self.settings.stall_timeout;
-            let room_in = Some((&self.documents, &mut answer.permit));
-            let read = read_document(&mut answer.response, limit, stall, room_in).await;
-            let kind = match read {
-                Ok(body) => return Ok(Fetched::new(&answer, body, attempts)),
-                Err(kind) => kind,
-            };
-            let mut error = answer.error(kind);
-            error.attempts = attempts;
-            if attempt >= retry.attempts || !matches!(error.kind, ErrorKind::Network(_)) {
-                return Err(error);
-            }
-            // Its place in the lane is given back before the next request needs one.
-            drop(answer);
-            tracing::debug!(attempt, %error, "reading again");
-            tokio::time::sleep(retry.pause_after(attempt)).await;
-            attempt += 1;
-        }
-    }
-
     /// Sends `call` once, with whatever redirects follow.
     async fn attempt(
         &self,
@@ -297,7 +259,7 @@ impl Transport {
                     response,
                     attempts: attempt,
                     method: call.method.clone(),
-                    permit,
+                    _permit: permit,
                 }));
             }
             let replayable = matches!(call.method, Method::GET | Method::HEAD);
