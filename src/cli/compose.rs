@@ -15,9 +15,14 @@ pub(super) struct Disk;
 impl Files for Disk {
     fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         let limit = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+        let irregular = || io::Error::other("it is not a regular file");
+        // Opening a pipe would wait for whoever writes to it.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(irregular());
+        }
         let file = File::open(path)?;
         if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
+            return Err(irregular());
         }
         let mut bytes = Vec::new();
         file.take(limit).read_to_end(&mut bytes)?;

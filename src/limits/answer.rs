@@ -45,7 +45,7 @@ pub const TAGS_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The most tags that are named after manifests, and are known, of all repositories of a run: some 20 bytes
 /// of memory each. What is beyond is asked for one by one, as where tags are not listed at all.
-pub const KNOWN_TAGS_MAX: usize = 500_000;
+pub const KNOWN_TAGS_MAX: usize = 250_000;
 
 /// The most pages of tags that are read to learn which tags of signatures a repository has: 50,000 tags
 /// where a registry gives as many a page as it is asked for. Asking for each tag by itself is cheaper

@@ -321,6 +321,7 @@ mod tests {
     use super::*;
 
     const MIB: usize = 1024 * 1024;
+    const ALL: usize = DOCUMENTS_BYTES_MAX;
 
     #[tokio::test(start_paused = true)]
     async fn what_needs_little_does_not_wait_behind_what_needs_much() {
@@ -350,5 +351,92 @@ mod tests {
         assert_eq!(*documents.0.free(), DOCUMENTS_BYTES_MAX - 3 * MIB);
         drop(copy);
         assert_eq!(*documents.0.free(), DOCUMENTS_BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn room_is_held_by_the_last_copy_of_the_bytes() {
+        let documents = Documents::default();
+        let room = documents.room(ALL).await.unwrap();
+        let bytes = room.with(Bytes::from_static(b"document"));
+        let part = bytes.slice(2..4);
+        drop(bytes);
+        assert!(documents.try_room(1).is_none());
+        assert_eq!(part, b"cu"[..]);
+        drop(part);
+        assert!(documents.try_room(ALL).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_small_takes_none() {
+        let documents = Documents::default();
+        let all = documents.try_room(ALL);
+        assert!(all.is_some());
+        let bound = Bound {
+            bytes: 4096,
+            weigh: as_document,
+            free: FREE_BYTES,
+        };
+        let mut room = Room::default();
+        documents.fit(&mut room, b"{}", bound).await.unwrap();
+        assert_eq!(room.bytes(), 0);
+        assert!(documents.blob_room(100).await.is_ok());
+        drop(all);
+        // Where everything counts it takes what it weighs.
+        let bound = Bound { free: 0, ..bound };
+        documents.fit(&mut room, b"{}", bound).await.unwrap();
+        assert_eq!(room.bytes(), as_document(b"{}"));
+    }
+
+    #[tokio::test]
+    async fn room_fits_what_is_made_of_a_document() {
+        let documents = Documents::default();
+        let bound = Bound {
+            bytes: ALL,
+            weigh: as_document,
+            free: FREE_BYTES,
+        };
+        let list = |count: usize| format!("[{}]", vec!["0"; count].join(","));
+        for count in [1_000, 100_000, 10_000] {
+            let json = list(count);
+            let mut room = documents.room(1024 * 1024).await.unwrap();
+            documents
+                .fit(&mut room, json.as_bytes(), bound)
+                .await
+                .unwrap();
+            let weight = Measure::of(json.as_bytes()).weight();
+            assert_eq!(room.bytes(), weight, "{count}");
+        }
+        // One that is more than all there is takes all; what no reader takes is not counted as read.
+        let mut room = documents.room(1).await.unwrap();
+        let large = Bound {
+            weigh: as_it_is,
+            ..bound
+        };
+        documents
+            .fit(&mut room, &vec![0; ALL], large)
+            .await
+            .unwrap();
+        assert_eq!(room.bytes(), ALL);
+        drop(room);
+        let mut room = Room::default();
+        let json = list(1_000_000);
+        documents
+            .fit(&mut room, json.as_bytes(), bound)
+            .await
+            .unwrap();
+        assert!(room.bytes() <= 2 * json.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_is_not_waited_for_for_ever() {
+        let documents = Documents::default();
+        let all = documents.room(ALL).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let refused = documents.room(1).await.unwrap_err();
+        assert_eq!(began.elapsed(), PATIENCE);
+        assert!(refused.to_string().contains("24 MiB"), "{refused}");
+        assert_eq!(ALL, 24 * 1024 * 1024);
+        drop(all);
+        assert!(documents.room(ALL).await.is_ok());
     }
 }

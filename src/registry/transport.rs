@@ -278,7 +278,11 @@ impl Transport {
             };
             return self.complaint(call, host, response, trial).await;
         }
-        Err(call.error(&url, attempt, ErrorKind::Protocol("it redirects too often")))
+        Err(call.error(
+            &url,
+            attempt,
+            ErrorKind::Protocol("it redirects more than 5 times"),
+        ))
     }
 
     /// Sends the bytes of one request and waits for the head of its answer.

@@ -8,6 +8,7 @@ mod auth;
 mod blobs;
 mod flight;
 mod leaks;
+mod limits;
 mod manifests;
 mod pace;
 mod platforms;
@@ -56,6 +57,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         flight::trials(),
         tls::trials(),
         leaks::trials(),
+        limits::trials(),
     ]
     .into_iter()
     .flatten()

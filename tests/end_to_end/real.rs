@@ -4,6 +4,7 @@ mod clients;
 mod credentials;
 pub(crate) mod distribution;
 mod ends;
+mod hostile;
 mod images;
 mod memory;
 mod mirrors;
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         platforms::trials(),
         ends::trials(),
         memory::trials(),
+        hostile::trials(),
         served::trials(),
         tls::trials(),
         tokens::trials(),

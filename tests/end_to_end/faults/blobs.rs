@@ -346,7 +346,7 @@ async fn redirects() {
     road.source.rule(when("GET", &path).redirect(&path));
     let failure = road.failed("app:1").await;
     assert_eq!(failure.kind, Kind::Refused, "{}", said(&failure));
-    assert!(said(&failure).contains("redirects too often"));
+    assert!(said(&failure).contains("redirects more than 5 times"));
     assert!(road.source.count("GET", &path) <= 6);
 
     for to in [

@@ -21,7 +21,7 @@ use crate::program::Workplace;
 
 const MIB: u64 = 1024 * 1024;
 /// What no run may take, whatever it mirrors.
-const MOST: u64 = 64 * MIB;
+pub(super) const MOST: u64 = 64 * MIB;
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -154,7 +154,7 @@ async fn large_blob(tools: Tools) {
 
 /// Says how much it was, where somebody wants to know.
 #[expect(clippy::print_stderr, reason = "a figure for people, asked for")]
-fn report(what: &str, peak: u64) {
+pub(super) fn report(what: &str, peak: u64) {
     if env::var_os("CONSIGN_TEST_FIGURES").is_some() {
         eprintln!("{what}: {} KiB at most", peak / 1024);
     }
