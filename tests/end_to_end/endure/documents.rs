@@ -177,7 +177,7 @@ async fn bombs() {
     stage.failed(0, ("unsupported", "source"), &["4 levels of indexes"]);
     stage.failed(1, ("unsupported", "source"), &["10,000 manifests"]);
     stage.failed(2, ("unsupported", "source"), &["10,000 manifests"]);
-    stage.failed(3, ("refused", "source"), &["more than 4 MiB"]);
+    stage.failed(3, ("refused", "source"), &["more than 4194304 bytes"]);
     stage.failed(
         4,
         ("integrity", "source"),
@@ -353,7 +353,7 @@ async fn too_large() {
                 .rule(when("GET", "*/manifests/*").drop_header("content-length"));
         }
         stage.mirrored_in_bounds(&["app:1"], "").await.with(1);
-        stage.failed(0, ("refused", "source"), &["more than 4 MiB"]);
+        stage.failed(0, ("refused", "source"), &["more than 4194304 bytes"]);
         assert_eq!(
             stage.source.count("GET", "*/manifests/*"),
             1,
