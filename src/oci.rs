@@ -24,7 +24,7 @@ pub use json::Measure;
 pub use manifest::{Image, Index, Manifest, View};
 pub use media_type::MediaType;
 pub use namespace::{Namespace, Namespaced};
-pub use platform::{Platform, PlatformSelection};
+pub use platform::{MeantPlatform, Platform, PlatformSelection};
 pub use reference::{Identifier, Pinned, Reference, Registry, Repository, Tag};
 
 use crate::limits::image::JSON_DEPTH_MAX;

@@ -1,5 +1,6 @@
 //! Platforms, and which of them a run wants.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -32,15 +33,20 @@ impl Platform {
         blank(&self.os) && blank(&self.architecture)
     }
 
-    /// Whether both name the same platform; `arm64` and `arm64/v8` are one.
-    pub fn is_same(&self, other: &Self) -> bool {
-        os(&self.os) == os(&other.os)
-            && architecture(&self.architecture) == architecture(&other.architecture)
-            && self.os_version == other.os_version
-            && variant(&self.architecture, &self.variant)
-                == variant(&other.architecture, &other.variant)
+    /// What is meant: equal for two that name the same platform; `arm64` and `arm64/v8` are one.
+    pub fn meant(&self) -> MeantPlatform {
+        MeantPlatform([
+            os(&self.os),
+            architecture(&self.architecture),
+            variant(&self.architecture, &self.variant),
+            self.os_version.clone(),
+        ])
     }
 }
+
+/// A platform in the words that are meant, to be looked up: indexes may have thousands of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MeantPlatform([String; 4]);
 
 /// The variant that is meant, as containerd reads it: v8 is the only, unwritten variant of arm64, v1
 /// that of amd64, and an arm without one is v7.
@@ -230,12 +236,10 @@ impl PlatformSelection {
             return None;
         }
         let mut positions: Vec<usize> = chosen.iter().map(|(position, _)| *position).collect();
+        let digests: HashSet<Digest> = chosen.iter().map(|(_, kept)| kept.digest).collect();
         positions.extend(entries.iter().enumerate().filter_map(|(position, entry)| {
             let subject = attestation(entry)?;
-            chosen
-                .iter()
-                .any(|(_, kept)| kept.digest == subject)
-                .then_some(position)
+            digests.contains(&subject).then_some(position)
         }));
         positions.sort_unstable();
         Some(positions)
@@ -334,7 +338,11 @@ mod tests {
             r#"{"os":"linux","architecture":"x86-64","variant":"v1"}"#,
         ] {
             assert!(amd.includes(&read(text)), "{text}");
-            assert!(read(text).is_same(&platform("linux/amd64")), "{text}");
+            assert_eq!(
+                read(text).meant(),
+                platform("linux/amd64").meant(),
+                "{text}"
+            );
         }
         let arm = PlatformSelection::of_platforms(&[platform("linux/arm/v7")]);
         assert!(arm.includes(&platform("linux/arm")));

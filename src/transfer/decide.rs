@@ -1,11 +1,14 @@
 //! What the destination shall have, and whether it has it already.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use crate::event::{Changed, Copied, Note, Outcome, Side, Stage, Tally};
 use crate::limits::image::CONFIG_BYTES_MAX;
 use crate::oci::{
-    Digest, Identifier, Manifest, Pinned, Platform, Reference, Repository, View, merged, selected,
+    Digest, Identifier, Manifest, MeantPlatform, Pinned, Platform, Reference, Repository, View,
+    merged, selected,
 };
 use crate::registry::{Access, Resolved};
 
@@ -209,11 +212,16 @@ impl Decision<'_> {
         };
         let repository = &self.destination.repository;
         let (old, _) = self.platforms(Side::Destination, repository, &old).await?;
-        let among = |list: &[Platform], one: &Platform| list.iter().any(|other| other.is_same(one));
+        let meant = |list: &[Platform]| list.iter().map(Platform::meant).collect();
+        let (all, kept): (HashSet<MeantPlatform>, HashSet<MeantPlatform>) =
+            (meant(all), meant(kept));
         let joins = self.options.index == IndexMode::Merge;
         let lost: Vec<Platform> = old
             .into_iter()
-            .filter(|platform| (joins || among(all, platform)) && !among(kept, platform))
+            .filter(|platform| {
+                let platform = platform.meant();
+                (joins || all.contains(&platform)) && !kept.contains(&platform)
+            })
             .collect();
         if lost.is_empty() {
             return Ok(());
