@@ -191,7 +191,10 @@ async fn circles() {
     }
     Image::new(&["a"]).push(&registry, "app", Some("1")).await;
     let error = tags(&registry).await.unwrap_err();
-    assert!(error.to_string().contains("more than 1,000 pages"), "{error}");
+    assert!(
+        error.to_string().contains("more than 1,000 pages"),
+        "{error}"
+    );
     assert_eq!(registry.log().len(), 1000);
 }
 
