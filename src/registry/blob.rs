@@ -25,7 +25,7 @@ const PROGRESS_BYTES: u64 = 64 * 1024;
 /// Yields the bytes in order, but withholds the last piece until all bytes fit the descriptor: what
 /// feeds on it cannot complete with wrong bytes. A connection that breaks off is taken up again by
 /// `Range`, asked of the registry anew and not of an old signed URL. A second reading, for a destination
-/// that has a part already, hashes all and yields the rest; see [`Trail`].
+/// that has a part already, hashes all and yields the rest; see `Trail`.
 pub struct BlobReader {
     client: Client,
     repository: Repository,
