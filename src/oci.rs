@@ -4,6 +4,7 @@
 //! was read from: a [`Manifest`] is its raw bytes with a view beside them, and nothing that is only
 //! passing through is ever serialised again. This floor is pure: no network, no files, no clock.
 
+mod annotations;
 mod append;
 mod descriptor;
 mod digest;
@@ -16,6 +17,7 @@ mod platform;
 mod raw;
 mod reference;
 
+pub use annotations::Annotations;
 pub use append::{entries_of, referrer_entry, with_layers, with_referrers, without_referrers};
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, Digester};

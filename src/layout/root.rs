@@ -78,7 +78,7 @@ impl Root {
                 .ok()
                 .map(|descriptor| {
                     let name = descriptor.annotations.get(super::REF_NAME);
-                    let (repository, tag) = read_name(name.map(String::as_str), default);
+                    let (repository, tag) = read_name(name, default);
                     Entry {
                         repository,
                         tag,

@@ -6,8 +6,9 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// How much memory documents of registries may take at once, in bytes, with what is made of them: manifests,
 /// lists, configs, payloads, bundles. Real ones of hundreds of images have less than a tenth of it. What is
-/// small is not counted, as its number is bounded by that of images and requests.
-pub const DOCUMENTS_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// small is not counted, as its number is bounded by that of images and requests; what would take more than
+/// this by itself takes all of it.
+pub const DOCUMENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The most headers of an answer. It is hyper's own limit for a client, which reqwest has no setting for; the
 /// trials see to it that it is still so. (Registries send some 20.)

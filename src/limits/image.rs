@@ -24,10 +24,13 @@ pub const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The most values of one document: objects, lists, texts, numbers.
 ///
-/// What is made of a value takes up to 120 bytes of memory, however short it is in the document: 4 MiB of
-/// annotations without a value would become 60. As many as 10,000 signatures with all their annotations
-/// have; the largest indexes known have some thousands.
+/// What is made of a value takes up to 100 bytes of memory, however short it is in the document. As many as
+/// 10,000 signatures with all their annotations have; the largest indexes known have some thousands.
 pub const DOCUMENT_VALUES_MAX: usize = 120_000;
+
+/// The most fields of a document, and of a descriptor or a platform in it: each name is kept until the last was
+/// read, for none may stand there twice. Real ones have some ten. (Annotations are not counted here.)
+pub const OBJECT_FIELDS_MAX: usize = 1000;
 
 /// How deep a document may nest where it is decoded, in levels, which is what `serde_json` goes down to. What
 /// is only passed over, or copied, may be deeper.

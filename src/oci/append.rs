@@ -346,7 +346,7 @@ mod tests {
         );
         let seen: Descriptor = serde_json::from_str(entry.get()).unwrap();
         assert_eq!(seen.artifact_type.as_deref(), Some("application/x"));
-        assert_eq!(seen.annotations["a"], "2");
+        assert_eq!(seen.annotations.get("a"), Some("2"));
 
         let body = text(&plain).replacen('{', r#"{"annotations":{"n":1},"#, 1);
         let odd = document(body, &MediaType::OciManifest);

@@ -1,13 +1,11 @@
 //! Descriptors: what is known of some bytes before they are read.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde::de;
 
 use crate::limits::image::BLOB_BYTES_MAX;
 
-use super::{Digest, MediaType, Platform};
+use super::{Annotations, Digest, MediaType, Platform};
 
 /// A descriptor as documents carry it (OCI image specification 1.1, descriptor.md).
 ///
@@ -27,7 +25,7 @@ pub struct Descriptor {
     pub urls: Vec<String>,
     /// Free annotations.
     #[serde(default, deserialize_with = "or_empty")]
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Annotations,
     /// The platform, in the entries of an index.
     #[serde(default)]
     pub platform: Option<Platform>,
@@ -94,12 +92,11 @@ mod tests {
         let subject = Digest::sha256(b"subject");
         let mut descriptor = with_size("3").unwrap();
         assert_eq!(descriptor.attests(), None);
-        descriptor
-            .annotations
-            .insert(REFERENCE_TYPE.into(), "attestation-manifest".into());
-        descriptor
-            .annotations
-            .insert(REFERENCE_DIGEST.into(), subject.to_string());
+        let subject_text = subject.to_string();
+        descriptor.annotations = Annotations::from_iter([
+            (REFERENCE_TYPE, "attestation-manifest"),
+            (REFERENCE_DIGEST, &*subject_text),
+        ]);
         assert_eq!(descriptor.attests(), Some(subject));
     }
 }

@@ -5,9 +5,9 @@ use crate::limits::image::DOCUMENT_VALUES_MAX;
 
 use super::Reason;
 
-/// What a reader keeps for each value, in bytes, at most: an annotation, which is two texts in a map, has
-/// some 120, and so have the parts of a descriptor.
-const VALUE_BYTES: usize = 120;
+/// What a reader keeps for each value, in bytes, at most: a descriptor, which is four at least, has some 300, in
+/// a list that grows by doubling.
+const VALUE_BYTES: usize = 100;
 
 /// How much there is in a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

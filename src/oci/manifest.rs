@@ -1,6 +1,6 @@
 //! Manifests: raw bytes with a parsed view.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::limits::image::MANIFEST_BYTES_MAX;
+use crate::limits::image::{MANIFEST_BYTES_MAX, OBJECT_FIELDS_MAX};
 
 use super::descriptor::or_empty;
-use super::{Descriptor, Digest, Error, Measure, MediaType, Reason};
+use super::{Annotations, Descriptor, Digest, Error, Measure, MediaType, Reason};
 
 /// A manifest: the bytes as they were served, their digest, and a view for reading.
 ///
@@ -48,7 +48,7 @@ pub struct Image {
     /// The type of an artifact.
     pub artifact_type: Option<String>,
     /// Free annotations; those that are no texts are passed over.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Annotations,
 }
 
 impl Image {
@@ -85,16 +85,6 @@ struct Document {
     artifact_type: String,
     fs_layers: Option<IgnoredAny>,
     annotations: Option<Box<RawValue>>,
-}
-
-/// The texts among the annotations. Others are against the specification, but no reason to refuse a
-/// document that is only passing through.
-fn texts(annotations: &RawValue) -> BTreeMap<String, String> {
-    let all: BTreeMap<String, &RawValue> =
-        serde_json::from_str(annotations.get()).unwrap_or_default();
-    all.into_iter()
-        .filter_map(|(name, value)| Some((name, serde_json::from_str(value.get()).ok()?)))
-        .collect()
 }
 
 impl Manifest {
@@ -245,7 +235,11 @@ impl Document {
                     layers,
                     subject: self.subject,
                     artifact_type,
-                    annotations: self.annotations.as_deref().map(texts).unwrap_or_default(),
+                    annotations: self
+                        .annotations
+                        .as_deref()
+                        .map(Annotations::texts_of)
+                        .unwrap_or_default(),
                 })))
             }
         }
@@ -366,7 +360,7 @@ impl<'de> Visitor<'de> for Spelled {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = BTreeSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            let refused = |what| {
+            let refused = |what: &str| {
                 Err(serde::de::Error::custom(format_args!(
                     "the field `{key}` {what}"
                 )))
@@ -385,6 +379,11 @@ impl<'de> Visitor<'de> for Spelled {
             }
             if !seen.insert(fold) {
                 return refused("stands there twice");
+            }
+            if seen.len() > OBJECT_FIELDS_MAX {
+                return refused(&format!(
+                    "is one of more than {OBJECT_FIELDS_MAX} in one object"
+                ));
             }
         }
         Ok(())

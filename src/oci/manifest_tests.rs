@@ -84,6 +84,15 @@ fn ambiguous_and_foreign_documents_are_refused() {
     ] {
         assert!(parse(text, INDEX).is_err(), "{text}");
     }
+    for (count, is_good) in [(OBJECT_FIELDS_MAX - 1, true), (OBJECT_FIELDS_MAX, false)] {
+        let fields: Vec<String> = (0..count).map(|n| format!(",\"x{n}\":0")).collect();
+        let fields = fields.concat();
+        let read = parse(&format!("{{\"manifests\":[]{fields}}}"), INDEX);
+        assert_eq!(read.is_ok(), is_good, "{count}");
+        if let Err(error) = read {
+            assert!(error.to_string().contains("more than 1000"), "{error}");
+        }
+    }
     let deep = format!(
         "{{\"manifests\":[],\"x\":{}{}}}",
         "[".repeat(100_000),

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is said of a document that waited in vain.
 pub(super) const NO_ROOM: &str =
-    "there was no room for it: documents of a run take at most 24 MiB of memory at once";
+    "there was no room for it: documents of a run take at most 16 MiB of memory at once";
 
 /// The room for documents of one run.
 #[derive(Debug, Default)]
@@ -434,8 +434,8 @@ mod tests {
         let began = tokio::time::Instant::now();
         let refused = documents.room(1).await.unwrap_err();
         assert_eq!(began.elapsed(), PATIENCE);
-        assert!(refused.to_string().contains("24 MiB"), "{refused}");
-        assert_eq!(ALL, 24 * 1024 * 1024);
+        assert!(refused.to_string().contains("16 MiB"), "{refused}");
+        assert_eq!(ALL, 16 * 1024 * 1024);
         drop(all);
         assert!(documents.room(ALL).await.is_ok());
     }

@@ -1,6 +1,5 @@
 //! Asking a registry for a blob: it has it, mounts it, or opens an upload session for it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use http::header::LOCATION;
 use http::{Method, StatusCode};
 use url::Url;
 
-use crate::oci::{Descriptor, Digest, MediaType, Registry, Repository};
+use crate::oci::{Annotations, Descriptor, Digest, MediaType, Registry, Repository};
 
 use super::auth::{Access, Scope, Side};
 use super::call::{Answer, Lane, Redirects};
@@ -306,7 +305,7 @@ impl Client {
             digest: *digest,
             size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
             urls: Vec::new(),
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
             platform: None,
             artifact_type: None,
         };

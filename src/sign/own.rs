@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::event::Author;
 use crate::keyless::Session;
+use crate::oci::Descriptor;
 use crate::sigstore::{
     Bundle, Material, Payload, PrivateKey, Refusal, SIGNATURE_ANNOTATION, Signers, Statement,
     StatementSubject,
@@ -86,16 +87,11 @@ impl Own<'_> {
         }
     }
 
-    /// What an own signature over `payload` says that has these annotations.
-    pub(super) fn payload(
-        &self,
-        payload: &[u8],
-        annotations: &BTreeMap<String, String>,
-    ) -> Result<Payload, Refusal> {
-        let signature = annotations
-            .get(SIGNATURE_ANNOTATION)
-            .map_or("", String::as_str);
-        let material = Material::of(annotations);
+    /// What an own signature over `payload` says that `layer` names.
+    pub(super) fn payload(&self, payload: &[u8], layer: &Descriptor) -> Result<Payload, Refusal> {
+        let signature = layer.annotations.get(SIGNATURE_ANNOTATION);
+        let signature = signature.unwrap_or_default();
+        let material = Material::of_layer(layer);
         let (said, _) = self.signers.payload((payload, signature), &material)?;
         Ok(said)
     }

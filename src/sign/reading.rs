@@ -46,7 +46,7 @@ impl Job<'_> {
         let bytes = self.blob(layer, PAYLOAD_BYTES_MAX, format).await?;
         let read = self
             .own
-            .payload(&bytes, &layer.annotations)
+            .payload(&bytes, layer)
             .map_err(|refusal| Cause::spoiled(format, refusal))?;
         if read.digest == self.subject.digest
             && read.reference == self.claim.identity

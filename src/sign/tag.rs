@@ -1,6 +1,5 @@
 //! The tag format: one manifest for all signatures of a subject, under a tag that is named after it.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::attached::{Edit, TagKind, Updated};
@@ -69,8 +68,8 @@ impl Job<'_> {
         let layer = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let layer = layer.ok_or(Cause::lost(Format::Tag))?;
         self.read_back_payload(&layer, Format::Tag).await?;
-        let signature = |all: &BTreeMap<String, String>| all.get(SIGNATURE_ANNOTATION).cloned();
-        let is_own = signature(&layer.annotations) == signature(&annotations);
+        let own = annotations.get(SIGNATURE_ANNOTATION).map(String::as_str);
+        let is_own = layer.annotations.get(SIGNATURE_ANNOTATION) == own;
         Ok(updated == Updated::Written && is_own)
     }
 
@@ -94,7 +93,7 @@ impl Job<'_> {
         signatures(manifest).find(|layer| {
             layer.digest == layer.digest.of_same_kind(&self.payload)
                 && usize::try_from(layer.size) == Ok(self.payload.len())
-                && self.own.payload(&self.payload, &layer.annotations).is_ok()
+                && self.own.payload(&self.payload, layer).is_ok()
         })
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn simple(
     format: Format,
     (layer, signature, payload): (&Descriptor, &str, &[u8]),
 ) -> Result<Said, Unfit> {
-    let material = Material::of(&layer.annotations);
+    let material = Material::of_layer(layer);
     let (payload, maker) = signers
         .payload((payload, signature), &material)
         .map_err(|refusal| refused(&refusal, material.has_certificate(), signers))?;

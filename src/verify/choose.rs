@@ -1,12 +1,13 @@
 //! Which manifests of an image are meant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::attached::Attached;
 use crate::event::{Failure, Kind, Role};
 use crate::limits::image::{CONFIG_BYTES_MAX, INDEX_ENTRIES_MAX};
 use crate::oci::{
-    Descriptor, Digest, Image, Index, Manifest, Pinned, Platform, PlatformSelection, View,
+    Annotations, Descriptor, Digest, Image, Index, Manifest, Pinned, Platform, PlatformSelection,
+    View,
 };
 use crate::transfer::kind_of;
 
@@ -114,7 +115,7 @@ fn described(root: &Manifest) -> Descriptor {
         digest: root.digest(),
         size: root.size(),
         urls: Vec::new(),
-        annotations: BTreeMap::new(),
+        annotations: Annotations::default(),
         platform: None,
         artifact_type: None,
     }

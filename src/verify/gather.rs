@@ -346,7 +346,7 @@ fn promise(referrer: &Referrer) -> u8 {
     let entry = &referrer.descriptor;
     let predicate = entry.annotations.get(PREDICATE_ANNOTATION);
     let kind = entry.artifact_type.as_deref().unwrap_or_default();
-    match predicate.map(String::as_str) {
+    match predicate {
         Some(COSIGN_SIGN_PREDICATE) => 0,
         Some(_) => 3,
         None if kind == SIGNATURE_CONFIG || Bundle::is_media_type(kind) => 0,

@@ -11,6 +11,7 @@ use sigstore_types::bundle::VerificationMaterialContent as Content;
 use crate::limits::signature::{
     ANNOTATION_BYTES_MAX, CERTIFICATES_MAX, CHECKPOINT_SIGNATURES_MAX, PROOFS_MAX,
 };
+use crate::oci::Descriptor;
 use crate::text::cleaned;
 
 use super::super::{Refusal, from_base64, json as strict, to_base64};
@@ -87,7 +88,15 @@ struct Stamp {
 impl<'a> Material<'a> {
     /// What the annotations of a layer bring.
     pub fn of(annotations: &'a BTreeMap<String, String>) -> Self {
-        let get = |name| annotations.get(name).map(String::as_str);
+        Self::by(|name| annotations.get(name).map(String::as_str))
+    }
+
+    /// The same of a layer as it was read.
+    pub fn of_layer(layer: &'a Descriptor) -> Self {
+        Self::by(|name| layer.annotations.get(name))
+    }
+
+    fn by(get: impl Fn(&str) -> Option<&'a str>) -> Self {
         // Written where there is none, by some.
         let some = |text: &&str| !text.is_empty() && *text != "null";
         Self {

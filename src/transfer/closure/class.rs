@@ -54,11 +54,7 @@ pub(super) async fn class(
         let claims = types.iter().flatten().any(|one| Bundle::is_media_type(one));
         return Ok(if claims { Class::Unknown } else { Class::Other });
     };
-    if image
-        .annotations
-        .get(CONTENT)
-        .is_some_and(|content| content == "message-signature")
-    {
+    if image.annotations.get(CONTENT) == Some("message-signature") {
         return Ok(Class::Signature(1));
     }
     if let Some(predicate) = image.annotations.get(PREDICATE_ANNOTATION) {

@@ -33,7 +33,7 @@ pub(super) async fn api() {
     assert_eq!(registry.log().len(), 1, "{}", registry.log_text());
     let found = listed(&attached, &subject).await;
     assert_eq!(digests(&found), [manifest.digest()]);
-    assert_eq!(found[0].descriptor.annotations["name"], "a");
+    assert_eq!(found[0].descriptor.annotations.get("name"), Some("a"));
     assert!(attached.may_have_api(&subject.repository));
 
     // One that lists without saying so when it is pushed is asked.
