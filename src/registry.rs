@@ -25,6 +25,7 @@ mod limit;
 mod link;
 mod listing;
 mod network;
+mod opening;
 mod place;
 mod proxy;
 mod rate;

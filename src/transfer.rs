@@ -14,10 +14,11 @@ mod error;
 mod walk;
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 use tokio::sync::Semaphore;
 
 pub use error::{Cause, Error, Subject, blamed, kind_of, kind_of_attached, with_blame};
@@ -347,9 +348,8 @@ impl Engine {
             (watch.note)(Note::Entered(Stage::Transfer));
             walk.known = wanted.config_blob();
             walk.root = Some(wanted);
-            walk.bring_parts().await?;
         }
-        let closure = closure::Walk::of(&walk, options, &there).await?;
+        let closure = Self::parts_and_closure(&walk, options, &there).await?;
         if let Some(closure) = &closure {
             closure.bring().await?;
         }
@@ -384,6 +384,28 @@ impl Engine {
         } else {
             Outcome::UpToDate(copied)
         })
+    }
+
+    /// Brings all that the root names, and asks meanwhile for the tags that tell what is attached to it: the
+    /// image does not wait for that question once it is there.
+    async fn parts_and_closure<'a>(
+        walk: &'a walk::Walk<'a>,
+        options: &'a Options,
+        there: &'a There,
+    ) -> Result<Option<closure::Walk<'a>>, Error> {
+        let asks = pin!(closure::Walk::of(walk, options, there));
+        let brings = pin!(walk.bring_parts());
+        // An image that cannot be brought ends at once; one that can wants the answer, whatever it is.
+        match select(brings, asks).await {
+            Either::Left((brought, asks)) => {
+                brought?;
+                asks.await
+            }
+            Either::Right((closure, brings)) => {
+                brings.await?;
+                closure
+            }
+        }
     }
 
     async fn finish(

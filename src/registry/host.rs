@@ -19,6 +19,10 @@ use super::tls::Tls;
 /// may have been lost by a restart.
 const RESUMES_REFUSED_MAX: u64 = 3;
 
+/// After so many blobs in a row that a registry lacked, it is taken to lack the next one too. Fewer, and images
+/// that share most of what the registry has, as the next version of one does, would ask sources in vain.
+const LACKING_BLOBS_MIN: u64 = 8;
+
 /// How long a request waits for the first answer of a registry.
 const INTRODUCTION_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -38,6 +42,7 @@ pub(super) struct Host {
     resumes: AtomicBool,
     resumes_refused: AtomicU64,
     uploads: AtomicU64,
+    lacking: AtomicU64,
     learns: AtomicBool,
 }
 
@@ -78,6 +83,7 @@ impl Host {
             resumes: AtomicBool::new(false),
             resumes_refused: AtomicU64::new(0),
             uploads: AtomicU64::new(0),
+            lacking: AtomicU64::new(0),
             learns: AtomicBool::new(false),
         }
     }
@@ -168,6 +174,20 @@ impl Host {
     /// Counts a finished upload, and says how many there were with it.
     pub(super) fn count_upload(&self) -> u64 {
         self.uploads.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Notes whether it had a blob that it was asked for, other than by a mount from where it is.
+    pub(super) fn note_blob(&self, was_there: bool) {
+        if was_there {
+            self.lacking.store(0, Ordering::Relaxed);
+        } else {
+            self.lacking.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it lacked the last blobs that it was asked for.
+    pub(super) fn lacks_blobs(&self) -> bool {
+        self.lacking.load(Ordering::Relaxed) >= LACKING_BLOBS_MIN
     }
 
     /// Whether the caller is the one to learn whether it mounts from the repository itself.

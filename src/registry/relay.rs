@@ -72,7 +72,10 @@ impl Client {
     ) -> Result<(), RelayError> {
         let moved: Moved = Arc::new(moved);
         let host = self.transport.host(upload.repository.registry());
-        let mut reader = self.blob(from, descriptor, Lane::Held);
+        let mut reader = match upload.source.take() {
+            Some(reader) => *reader,
+            None => self.blob(from, descriptor, Lane::Held),
+        };
         // What the session broke with that is gone on with.
         let mut broke = None;
         loop {

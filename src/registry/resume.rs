@@ -121,6 +121,7 @@ impl Client {
         Ok(Upload {
             repository: upload.repository.clone(),
             location,
+            source: None,
         })
     }
 }

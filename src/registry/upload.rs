@@ -11,6 +11,7 @@ use url::Url;
 use crate::oci::{Annotations, Descriptor, Digest, MediaType, Registry, Repository};
 
 use super::auth::{Access, Scope, Side};
+use super::blob::BlobReader;
 use super::call::{Answer, Lane, Redirects};
 use super::client::Client;
 use super::error::{Error, ErrorKind, Mismatch, is_head_refusal};
@@ -46,6 +47,8 @@ pub enum Begun {
 pub struct Upload {
     pub(super) repository: Repository,
     pub(super) location: Url,
+    /// The source's answer, where it was asked at the same time.
+    pub(super) source: Option<Box<BlobReader>>,
 }
 
 // By hand: the query of the location may hold what authorizes it.
@@ -207,6 +210,33 @@ impl Client {
         descriptor: &Descriptor,
         expected: Expected,
     ) -> Result<Begun, Error> {
+        let lane = Weight::of(descriptor.size).lane();
+        self.begin_upload_in(repository, descriptor, expected, lane)
+            .await
+    }
+
+    /// The same, with its requests counted by `lane`.
+    pub(super) async fn begin_upload_in(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        expected: Expected,
+        lane: Lane,
+    ) -> Result<Begun, Error> {
+        let host = self.transport.host(repository.registry());
+        let begun = self.ask_upload(repository, descriptor, expected, lane);
+        let begun = begun.await?;
+        host.note_blob(matches!(begun, Begun::There));
+        Ok(begun)
+    }
+
+    async fn ask_upload(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        expected: Expected,
+        lane: Lane,
+    ) -> Result<Begun, Error> {
         let host = self.transport.host(repository.registry());
         let by_mount = match (expected, host.self_mount()) {
             (Expected::Present, _) | (Expected::Absent, SelfMount::Ignored) => false,
@@ -214,7 +244,8 @@ impl Client {
             (Expected::Absent, SelfMount::Unknown) => descriptor.size < HUGE_BYTES,
         };
         if by_mount {
-            match self.ask_mount(repository, descriptor, repository).await {
+            let mount = Some((&descriptor.digest, repository));
+            match self.open_upload(repository, mount, lane).await {
                 Ok(Begun::There) => {
                     host.learn_self_mount(SelfMount::Honoured);
                     return Ok(Begun::There);
@@ -228,7 +259,6 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
-        let lane = Weight::of(descriptor.size).lane();
         let by_head = (Method::HEAD, Access::PullPush);
         if self
             .asks_blob(repository, descriptor, by_head, lane)
@@ -251,13 +281,14 @@ impl Client {
         descriptor: &Descriptor,
         from: &Repository,
     ) -> Result<Begun, Error> {
-        let opened = match self.ask_mount(repository, descriptor, from).await {
+        let lane = Weight::of(descriptor.size).lane();
+        let mount = Some((&descriptor.digest, from));
+        let opened = match self.open_upload(repository, mount, lane).await {
             Err(error) if is_mount_refusal(&error) => None,
             Ok(Begun::Upload(upload)) => Some(upload),
             answered => return answered,
         };
         // Where nothing is mounted it may be there all the same, from a run before.
-        let lane = Weight::of(descriptor.size).lane();
         let by_head = (Method::HEAD, Access::PullPush);
         let is_there = self
             .asks_blob(repository, descriptor, by_head, lane)
@@ -328,17 +359,6 @@ impl Client {
         Ok(descriptor)
     }
 
-    async fn ask_mount(
-        &self,
-        repository: &Repository,
-        blob: &Descriptor,
-        from: &Repository,
-    ) -> Result<Begun, Error> {
-        let lane = Weight::of(blob.size).lane();
-        self.open_upload(repository, Some((&blob.digest, from)), lane)
-            .await
-    }
-
     pub(super) async fn open_upload(
         &self,
         repository: &Repository,
@@ -373,6 +393,7 @@ impl Client {
                 Ok(Begun::Upload(Upload {
                     repository: repository.clone(),
                     location,
+                    source: None,
                 }))
             }
             _ => Err(answer.error(ErrorKind::Protocol(

@@ -174,11 +174,29 @@ impl Walk<'_> {
         let opening = |error| Trouble::Opening(Box::new(error));
         let (from, to) = (self.source.registry(), self.destination.registry());
         let weight = Weight::of(blob.size);
-        let early = match weight {
-            Weight::Large => Some(client.lanes(from, to, weight).await),
-            Weight::Small => None,
+        let known = self.known.as_ref();
+        let known = known.filter(|(digest, _)| *digest == blob.digest);
+        let opens_both = home.is_none()
+            && known.is_none()
+            && self.before == Before::Nothing
+            && client.lacks_blobs(self.destination);
+        let early = if weight.is_early(opens_both) {
+            Some(client.lanes(from, to, weight).await)
+        } else {
+            None
         };
         let upload = match home {
+            None if opens_both => {
+                let begun = client.begin_relay(self.source, self.destination, blob);
+                match begun.await {
+                    Ok(Begun::There) => return Ok(Brought::Present),
+                    Ok(Begun::Upload(upload)) => upload,
+                    Err(RelayError::Source(error)) => {
+                        return Err(Trouble::Reading(Box::new(error)));
+                    }
+                    Err(RelayError::Destination(error)) => return Err(opening(error)),
+                }
+            }
             Some(home) => match client.mount(self.destination, blob, home).await {
                 Ok(Begun::There) => return Ok(Brought::Mounted),
                 Ok(Begun::Upload(upload)) => upload,
@@ -198,9 +216,7 @@ impl Walk<'_> {
             None => client.lanes(from, to, weight).await,
         };
         let _moving = self.engine.meter.begin_blob();
-        if let Some((digest, bytes)) = &self.known
-            && *digest == blob.digest
-        {
+        if let Some((_, bytes)) = known {
             let sent = client.send_bytes(upload, blob, bytes.clone()).await;
             sent.map_err(|error| Trouble::Writing(Box::new(error)))?;
             self.engine.meter.moved(blob.size);

@@ -10,6 +10,7 @@ mod flight;
 mod leaks;
 mod limits;
 mod manifests;
+mod overlap;
 mod pace;
 mod platforms;
 mod promises;
@@ -46,6 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         pace::trials(),
         blobs::trials(),
         uploads::trials(),
+        overlap::trials(),
         resume::trials(),
         manifests::trials(),
         quirks::trials(),
