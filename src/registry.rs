@@ -8,6 +8,7 @@
 //! HTTP/2 is not spoken: for blobs it cost a third more time and 40 % more CPU (measured against
 //! distribution 2.8 with TLS), and buildkit and regclient met the same.
 
+mod ahead;
 mod auth;
 mod authorize;
 mod blob;

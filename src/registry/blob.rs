@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::oci::{Descriptor, Repository};
 
+use super::ahead::{Ahead, Gauge};
 use super::auth::Access;
 use super::call::{Answer, Lane, PAGE, is_page};
 use super::client::Client;
@@ -46,6 +47,10 @@ pub struct BlobReader {
     offset_at_failure: u64,
     progress_at: Instant,
     ranges: Ranges,
+    // What its connection gives, and the several that may take its place, once.
+    gauge: Gauge,
+    ahead: Option<Box<Ahead>>,
+    went_ahead: bool,
 }
 
 /// Whether the registry is asked for a part of the blob.
@@ -80,6 +85,9 @@ impl Client {
             offset_at_failure: 0,
             progress_at: Instant::now(),
             ranges: Ranges::Asked,
+            gauge: Gauge::begin(),
+            ahead: None,
+            went_ahead: false,
         }
     }
 }
@@ -122,6 +130,10 @@ impl BlobReader {
                 return self.finish();
             }
             if self.waiting.is_empty() {
+                if let Some(piece) = self.piece_ahead().await {
+                    self.waiting = piece;
+                    continue;
+                }
                 self.begin().await?;
                 let Some(body) = self.body.take() else {
                     continue;
@@ -188,6 +200,7 @@ impl BlobReader {
                 }))));
             }
             self.body = None;
+            self.ahead = None;
         }
         let last = self.withheld.take();
         if let Some(piece) = &last {
@@ -209,8 +222,40 @@ impl BlobReader {
             let asked = Instant::now();
             self.body = Some(self.open().await?);
             self.progress_at += asked.elapsed();
+            self.gauge = Gauge::begin();
         }
         Ok(())
+    }
+
+    /// The next piece of what is read ahead, if anything is: begins to where that helps, and goes back to one
+    /// connection where it does not, or met anything that it did not expect.
+    async fn piece_ahead(&mut self) -> Option<Bytes> {
+        let may = self.lane == Lane::Held && self.ranges == Ranges::Asked;
+        if may && !self.went_ahead && self.body.is_some() {
+            let begun = Ahead::begin(
+                &self.client,
+                &self.repository,
+                &self.descriptor,
+                self.offset,
+                &self.gauge,
+            );
+            if let Some(ahead) = begun {
+                self.went_ahead = true;
+                self.body = None;
+                self.ahead = Some(Box::new(ahead));
+            }
+        }
+        let piece = self.ahead.as_mut()?.next().await;
+        if let Err(error) = &piece {
+            tracing::debug!(digest = %self.descriptor.digest, offset = self.offset, %error, "no more is read ahead");
+        }
+        let piece = piece.ok().flatten();
+        if piece.is_none() {
+            self.ahead = None;
+            // What came meanwhile is progress of the source.
+            self.progress_at = Instant::now();
+        }
+        piece
     }
 
     /// A piece of the body at the offset: never empty, never beyond the size.
@@ -218,7 +263,10 @@ impl BlobReader {
         // A third of the time, so that a dead connection is left while there is still some.
         let patience = self.client.transport.settings.stall_timeout / 3;
         loop {
-            let mut chunk = match tokio::time::timeout(patience, body.chunk()).await {
+            let asked = Instant::now();
+            let chunk = tokio::time::timeout(patience, body.chunk()).await;
+            let waited = asked.elapsed();
+            let mut chunk = match chunk {
                 Err(_) => return Err(self.error(ErrorKind::Stalled(patience))),
                 Ok(Err(error)) => {
                     let network = NetworkError::http(error);
@@ -236,6 +284,7 @@ impl BlobReader {
                 }
                 Ok(Ok(Some(chunk))) => chunk,
             };
+            self.gauge.note(length(&chunk), waited);
             self.skip -= pass_over(&mut chunk, self.skip);
             if chunk.is_empty() {
                 // Passing over is progress too, though nothing comes of it yet.

@@ -44,6 +44,7 @@ pub(super) struct Host {
     uploads: AtomicU64,
     lacking: AtomicU64,
     learns: AtomicBool,
+    no_split: AtomicBool,
 }
 
 /// Whether a registry answers a mount of a blob from the repository it is already in.
@@ -85,6 +86,7 @@ impl Host {
             uploads: AtomicU64::new(0),
             lacking: AtomicU64::new(0),
             learns: AtomicBool::new(false),
+            no_split: AtomicBool::new(false),
         }
     }
 
@@ -188,6 +190,17 @@ impl Host {
     /// Whether it lacked the last blobs that it was asked for.
     pub(super) fn lacks_blobs(&self) -> bool {
         self.lacking.load(Ordering::Relaxed) >= LACKING_BLOBS_MIN
+    }
+
+    /// Whether a blob may be asked for in several parts at once: not where each request has a turn of its own,
+    /// nor where that brought nothing.
+    pub(super) fn may_split(&self) -> bool {
+        self.rate.is_none() && !self.no_split.load(Ordering::Relaxed)
+    }
+
+    /// Notes that parts at once bring nothing.
+    pub(super) fn learn_no_split(&self) {
+        self.no_split.store(true, Ordering::Relaxed);
     }
 
     /// Whether the caller is the one to learn whether it mounts from the repository itself.

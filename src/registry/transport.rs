@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
@@ -15,6 +16,7 @@ use crate::flight::Flight;
 use crate::limits::answer::{ANSWER_BYTES_MAX, CHALLENGES_MAX, REDIRECTS_MAX};
 use crate::oci::{Registry, Repository};
 
+use super::ahead::PARTS_MAX;
 use super::auth::{Challenge, ChallengeError, Side};
 use super::authorize::{Authorization, Tokens};
 use super::call::{Answer, Call, Lane, Payload, Redirects, Target, read_up_to, retry_after};
@@ -38,6 +40,8 @@ pub(super) struct Transport {
     pub(super) tokens: Tokens,
     /// The room for what is read whole.
     pub(super) documents: Documents,
+    /// The room for parts of blobs that are read ahead.
+    pub(super) parts: Arc<Semaphore>,
 }
 
 impl Transport {
@@ -50,6 +54,7 @@ impl Transport {
             schemes: Flight::default(),
             tokens: Flight::default(),
             documents: Documents::default(),
+            parts: Arc::new(Semaphore::new(PARTS_MAX)),
         }
     }
 

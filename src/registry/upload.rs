@@ -57,7 +57,7 @@ impl fmt::Debug for Upload {
         f.debug_struct("Upload")
             .field("repository", &self.repository)
             .field("location", &shown(&self.location))
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

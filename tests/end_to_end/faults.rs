@@ -4,6 +4,7 @@
 //! asked, in which order, and how often. Pauses are a few milliseconds; where a trial is about time,
 //! it sets its own patience.
 
+mod ahead;
 mod auth;
 mod blobs;
 mod flight;
@@ -48,6 +49,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         blobs::trials(),
         uploads::trials(),
         overlap::trials(),
+        ahead::trials(),
         resume::trials(),
         manifests::trials(),
         quirks::trials(),

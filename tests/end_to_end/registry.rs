@@ -53,7 +53,7 @@ pub(crate) use chaos::Chaos;
 pub(crate) use contents::Contents;
 pub(crate) use images::{Image, Pushed, artifact, attestation, index, manifest_list, schema1};
 pub(crate) use log::Logged;
-pub(crate) use rules::{Active, Rule, when};
+pub(crate) use rules::{Active, Rule, When, when};
 
 use crate::certificates::Certified;
 use crate::program::patiently;
