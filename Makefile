@@ -10,11 +10,15 @@ FUZZ_SHORT_SECONDS ?= 10
 # What `make soak` runs: so many soaks, of so many images each.
 SOAK_SEEDS ?= 20
 SOAK_IMAGES ?= 1000
+# Which cases `make bench` runs, all that take minutes unless told otherwise, and where `make bench-plots` draws.
+CASES ?=
+PLOTS ?= docs/plots
 SCRIPTS := $(wildcard scripts/*.sh) .ci/run
+PYTHON := $(wildcard scripts/*.py scripts/bench/*.py scripts/bench/*/*.py)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build setup demo test test-real soak fuzz fuzz-short fmt format lint lint-scripts docs deny lock-size advisories check bench dist clean
+.PHONY: help build setup demo test test-real soak fuzz fuzz-short fmt format lint lint-scripts docs deny lock-size advisories check bench bench-plots dist clean
 
 help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,7 +61,7 @@ lint: lint-scripts ## Run clippy and check the scripts, with warnings as errors
 
 lint-scripts: ## Check the syntax of the scripts
 	@for f in $(SCRIPTS); do bash -n "$$f" || exit 1; done
-	@python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' $(wildcard scripts/*.py)
+	@python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' $(PYTHON)
 
 docs: ## Build the documentation of the code, with warnings as errors
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --locked
@@ -73,9 +77,11 @@ advisories: ## Check for known holes in dependencies; needs the internet
 
 check: fmt lint lock-size deny docs test fuzz-short ## The gate: everything that has to pass, the same in CI
 
-bench: build ## Measure beside crane, oras, skopeo and cosign on loopback
-	scripts/bench.sh
-	scripts/bench_validate.sh
+bench: build ## Measure beside crane, oras, skopeo, regsync and cosign on loopback; CASES="big tiny" for some cases
+	scripts/bench.sh $(CASES)
+
+bench-plots: build ## Measure how cost grows with images, sizes and jobs, and draw it into PLOTS
+	BENCH_PLOTS=$(PLOTS) scripts/bench.sh growth
 
 dist: ## Build the static release binary into dist/
 	scripts/dist.sh
