@@ -2,6 +2,7 @@
 # Measures consign beside its peers on loopback: which cases there are, and what each has to show, is in docs/PERFORMANCE.md.
 #
 # Usage: scripts/bench.sh [CASE...]         prints tables in Markdown; progress goes to stderr
+#        scripts/bench.sh --show RESULTS    the tables of an earlier run, from what BENCH_RESULTS kept of it
 #        BENCH_QUICK=1 scripts/bench.sh     small sets and one round, to see that all works; its figures mean nothing
 #
 # Cases: big tiny sink shared again-1000 road latency link memory validate growth; all but growth unless named, here or by
@@ -19,7 +20,7 @@
 #   BENCH_SECONDS [900]                  how long one command may take
 #   BENCH_WORK                           folder for the registries; by default one in memory where that is large enough
 #   BENCH_IMAGES                         folder that keeps the generated images [$CONSIGN_TOOLS/images]
-#   BENCH_RESULTS                        keep the raw results, one JSON line a run, in this file
+#   BENCH_RESULTS                        add the raw results, one JSON line a run, to this file
 #   BENCH_PLOTS                          draw the case growth into this folder, as SVG
 set -euo pipefail
 

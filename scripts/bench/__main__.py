@@ -64,7 +64,23 @@ def draw(session, folder):
     programs.say(f"drawn into {folder}")
 
 
+def show(session, path):
+    """The tables of an earlier run, from its results."""
+    session.results.load(path)
+    for name, case in ALL.items():
+        if any(run["case"] == name for run in session.results.runs):
+            print(table.case_text(case, session.results, session))
+    print(table.legend(session.results))
+    return 0
+
+
 def main(arguments):
+    earlier = None
+    if arguments[:1] == ["--show"]:
+        if len(arguments) != 2:
+            print("bench: --show wants the results of an earlier run", file=sys.stderr)
+            return 2
+        earlier, arguments = arguments[1], []
     names = arguments or os.environ.get("CASES", "").split() or USUAL
     unknown = [name for name in names if name not in ALL]
     if unknown:
@@ -76,7 +92,7 @@ def main(arguments):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     session = Session(os.environ)
     try:
-        return run(session, names)
+        return show(session, earlier) if earlier else run(session, names)
     finally:
         # A second signal must not break off the clean-up.
         for number in (*SIGNALS, signal.SIGINT):

@@ -4,6 +4,7 @@ A program is the value of its variable, else what scripts/counterparts.sh fetche
 What is nowhere is left out by its name; nothing is fetched or installed here.
 """
 
+import gzip
 import json
 import os
 import re
@@ -77,6 +78,18 @@ def version(path, argument):
         return "unknown version"
     # "GitVersion:    2.5.0", "VCSTag:        v0.11.7", "skopeo version 1.22.0", "1.3.3", "… v2.8.2+ds1"
     found = re.search(r"(?:^|\s)v?(\d+\.\d+\.\S+)", done.stdout + done.stderr)
+    return found[1] if found else packaged(path)
+
+
+def packaged(path):
+    """The version of the Debian package that a program was unpacked from."""
+    program = os.path.realpath(path)
+    log = os.path.join(os.path.dirname(program), "..", "share", "doc", os.path.basename(program), "changelog.Debian.gz")
+    try:
+        with gzip.open(log, "rt", encoding="utf-8", errors="replace") as f:
+            found = re.search(r"\(([^)]+)\)", f.readline())
+    except OSError:
+        return "unknown version"
     return found[1] if found else "unknown version"
 
 

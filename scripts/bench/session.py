@@ -9,7 +9,6 @@ import os
 import shutil
 import statistics
 import tempfile
-import time
 
 from . import measure, peers, sets
 from .programs import Programs, cache_folder, say
@@ -57,6 +56,11 @@ class Results:
         with open(self.path, "a", encoding="utf-8") as f:
             f.write(json.dumps(run) + "\n")
 
+    def load(self, path):
+        """Takes in the results of an earlier run."""
+        with open(path, encoding="utf-8") as f:
+            self.runs = [json.loads(line) for line in f]
+
     def of(self, case, step=None, tool=None):
         """Runs that ended well."""
         return [run for run in self.runs if run["case"] == case and run["code"] == 0 and step in (None, run["step"])
@@ -89,7 +93,8 @@ class Session:
             self.images_folder = environment.get("BENCH_IMAGES") or os.path.join(cache_folder(), "images")
             path = environment.get("BENCH_RESULTS") or os.path.join(self.work, "results.jsonl")
             self.results = Results(os.path.abspath(path))
-            open(self.results.path, "w", encoding="utf-8").close()
+            # That it cannot be written shall not be found out after the first hour.
+            open(self.results.path, "a", encoding="utf-8").close()
             self.servers = Servers(self.programs, self.work)
             self.home = os.path.join(self.work, "home")
             self.lists = os.path.join(self.work, "lists")
@@ -207,7 +212,3 @@ class Session:
         for number in range(1, self.settings.rounds + 1):
             for row in rows:
                 yield number, row
-
-    @staticmethod
-    def seconds():
-        return time.monotonic()

@@ -20,7 +20,9 @@ MIB = 1 << 20
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+# How a gzip file begins. skopeo compresses a layer that does not begin so, and would then move next to nothing.
+GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 
 class Images:
@@ -90,7 +92,7 @@ def push(layout, url):
 
 
 def one_layer(folder, size, count=1):
-    """Images of one platform and one layer of `size` bytes each, zeros but for the first: the file is sparse, so that
+    """Images of one platform and one layer of `size` bytes each, zeros but for the head: the file is sparse, so that
     4 GiB take no room on disk. Nothing here compresses what passes, so that zeros weigh what other bytes weigh."""
     layout = os.path.join(folder, f"zeros-{count}-{size}")
     blobs = os.path.join(layout, "blobs", "sha256")
@@ -117,7 +119,7 @@ def one_layer(folder, size, count=1):
 
 
 def sparse(blobs, size, number):
-    head = f"{size} {number}\n".encode()[:size]
+    head = (GZIP_HEAD + f"{size} {number}\n".encode())[:size]
     digest, left, piece = hashlib.sha256(head), size - len(head), bytes(MIB)
     while left > 0:
         digest.update(piece[:left])
