@@ -1,5 +1,6 @@
 """`python3 -m bench [CASE...]`: runs cases and prints their tables; scripts/bench.sh has the usage."""
 
+import http.client
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from .session import Session
 
 # What ends this from outside, as an exit code of its own.
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+# What a case may fail by without ending the others.
+FAULTS = (NotStarted, RuntimeError, OSError, ValueError, KeyError, subprocess.SubprocessError, http.client.HTTPException)
 
 
 def leave(number, _frame):
@@ -42,12 +45,12 @@ def run(session, names):
         case = ALL[name]
         try:
             case.run(session)
-        except (NotStarted, RuntimeError, OSError, ValueError, KeyError) as error:
+        except FAULTS as error:
             programs.say(f"{name} could not be measured: {type(error).__name__}: {error}")
             code = 1
         finally:
-            # A case that failed leaves its servers behind.
-            session.servers.stop_all()
+            # A case that failed leaves its servers behind, and each what it copied.
+            session.clear()
         print(table.case_text(case, session.results, session), flush=True)
     print(table.legend(session.results), flush=True)
     if os.environ.get("BENCH_PLOTS"):

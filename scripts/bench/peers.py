@@ -144,6 +144,13 @@ ROWS = {
 }
 
 
+def place(row):
+    """Where a row puts an image: a function from its name at the source to that at the destination."""
+    if row == "skopeo-sync":
+        return lambda name: f"{SYNC_PREFIX}/{name.rsplit('/', 1)[1]}"
+    return lambda name: name
+
+
 def present(programs, names):
     """Those rows whose program is there, in the order that is asked for."""
     return [name for name in names if programs[ROWS[name][0]]]

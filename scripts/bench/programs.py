@@ -61,12 +61,12 @@ def build_rig():
     command = ["cargo", "build", "--release", "--locked", "--bench", "rig", "--message-format=json"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False)
     if done.returncode != 0:
-        raise SystemExit("bench: the rig cannot be built")
+        raise RuntimeError("the rig cannot be built")
     for line in done.stdout.splitlines():
         message = json.loads(line)
         if message.get("executable") and message.get("target", {}).get("name") == "rig":
             return message["executable"]
-    raise SystemExit("bench: cargo names no program for the rig")
+    raise RuntimeError("cargo names no program for the rig")
 
 
 def version(path, argument):

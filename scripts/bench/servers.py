@@ -94,7 +94,7 @@ class DockerRegistry(Server):
             json.dump(self.configuration(port, root, extra), f)
         environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
         super().__init__(name, [program, "serve", configuration], os.path.join(folder, f"{name}.log"), environment)
-        self.scheme, self.port = "https" if extra.get("tls") else "http", port
+        self.root, self.port = root, port
 
     @staticmethod
     def configuration(port, root, extra):
@@ -128,6 +128,16 @@ class DockerRegistry(Server):
             except OSError:
                 time.sleep(0.02)
         raise NotStarted(f"the registry {self.name} did not start: {self.said()}")
+
+    def digest(self, name):
+        """What a tag points at, as it is on disk: no question that an access log has. None where there is nothing."""
+        repository, tag = name.rsplit(":", 1)
+        link = os.path.join(self.root, "docker/registry/v2/repositories", repository, "_manifests/tags", tag, "current/link")
+        try:
+            with open(link, encoding="ascii") as f:
+                return f.read().strip()
+        except OSError:
+            return None
 
     def counters(self):
         return os.path.getsize(self.log)
@@ -176,15 +186,26 @@ class RigRegistry(Rig):
         if tls:
             arguments = [*arguments, "--tls", tls.cert, tls.key]
         super().__init__(name, program, ["registry", *arguments], folder)
-        self.scheme = "https" if tls else "http"
+        self.connection = None
 
-    def ask(self, method, path):
+    def digest(self, name):
+        """What a tag points at, by HEAD over a connection that is kept; None where there is nothing."""
+        repository, tag = name.rsplit(":", 1)
+        self.connection = self.connection or self.connect()
+        self.connection.request("HEAD", f"/v2/{repository}/manifests/{tag}", headers={"Accept": "*/*"})
+        answer = self.connection.getresponse()
+        answer.read()
+        return answer.getheader("Docker-Content-Digest") if answer.status == 200 else None
+
+    def connect(self):
         host, port = self.address.rsplit(":", 1)
         if self.tls:
             context = ssl.create_default_context(cafile=self.tls.authority)
-            connection = http.client.HTTPSConnection(host, int(port), timeout=STATS_SECONDS, context=context)
-        else:
-            connection = http.client.HTTPConnection(host, int(port), timeout=STATS_SECONDS)
+            return http.client.HTTPSConnection(host, int(port), timeout=STATS_SECONDS, context=context)
+        return http.client.HTTPConnection(host, int(port), timeout=STATS_SECONDS)
+
+    def ask(self, method, path):
+        connection = self.connect()
         try:
             connection.request(method, path)
             return connection.getresponse().read()

@@ -17,6 +17,8 @@ from .servers import Servers
 # What the largest case keeps in registries at once, with room for what it does not need, in bytes.
 ROOM = 6 << 30
 ROOM_QUICK = 1 << 30
+# The code of a run that ended well and did not do what it was to do; no program ends with it.
+INCOMPLETE = 1000
 # A user and password that no registry here asks for by name: the rig's token service takes any.
 CREDENTIAL = "YmVuY2g6YmVuY2g="
 
@@ -120,6 +122,11 @@ class Session:
         finally:
             shutil.rmtree(self.work, ignore_errors=True)
 
+    def clear(self):
+        """Ends what a case left running, and removes what it copied."""
+        self.servers.stop_all()
+        shutil.rmtree(os.path.join(self.work, "destination"), ignore_errors=True)
+
     def rows(self, *usual):
         """The rows of a case: of the usual ones those that were asked for and whose program is there."""
         wanted = [row for row in usual if not self.settings.tools or row in self.settings.tools]
@@ -176,8 +183,9 @@ class Session:
         return peers.Task(images=images, source=source, destination=destination, folder=self.lists,
                           **{"jobs": self.settings.jobs, "processes": self.settings.processes, **more})
 
-    def measure(self, label, command, watched, authority="", **more):
-        """One measured run. label: (case, step, tool, round); watched: {role: server}; more: `facts`, `value`."""
+    def measure(self, label, command, watched, authority="", wrong=lambda: None, **more):
+        """One measured run. label: (case, step, tool, round); watched: {role: server}; wrong: says afterwards what the
+        command left undone, if anything; more: `facts`, `value`."""
         case, step, tool, number = label
         for server in watched.values():
             server.mark()
@@ -186,6 +194,8 @@ class Session:
             server.settle()
         run = {"case": case, "step": step, "tool": tool, "round": number, **more, **result,
                "servers": {role: server.gained() for role, server in watched.items()}}
+        if run["code"] == 0 and (error := wrong()):
+            run.update(code=INCOMPLETE, error=error)
         self.results.add(run)
         end = f"{run['wall']:.2f} s" if run["code"] == 0 else f"failed ({run['code']}): {run['error'][-200:].strip()}"
         say(f"{case}, {step}, {tool}, round {number}: {end}")
@@ -194,7 +204,14 @@ class Session:
     def copy(self, label, task, watched, **more):
         """One measured copy of a task by the row that the label names."""
         command = peers.command(self.programs, label[2], task)
-        return self.measure(label, command, watched, task.authority, **more)
+        destination, place = watched["destination"], peers.place(label[2])
+
+        def missing():
+            """What is not there, although the program said nothing: a fast way to copy is to leave things out."""
+            lost = [name for name in task.images.names if destination.digest(place(name)) != task.images.digests[name]]
+            return f"{len(lost)} of {len(task.images.names)} images are missing, {lost[0]} first" if lost else None
+
+        return self.measure(label, command, watched, task.authority, missing, **more)
 
     def prepare(self, command, authority=""):
         """Something that must be done and is not measured."""

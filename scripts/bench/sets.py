@@ -80,7 +80,7 @@ def generate(folder, name, options):
         say(f"the images are made: {layout}")
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        raise SystemExit(f"bench: {name} cannot be made: {done.stderr[-400:]}")
+        raise RuntimeError(f"{name} cannot be made: {done.stderr[-400:]}")
     return load(layout)
 
 
@@ -88,7 +88,7 @@ def push(layout, url):
     command = [sys.executable, GENERATOR, "--out", layout, "--reuse", "--push", url]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        raise SystemExit(f"bench: {layout} cannot be pushed: {done.stderr[-400:]}")
+        raise RuntimeError(f"{layout} cannot be pushed: {done.stderr[-400:]}")
 
 
 def one_layer(folder, size, count=1):

@@ -34,7 +34,7 @@ def limit(session, case, images, number, source, destination):
     """What no client can do without; a line of the results."""
     try:
         rig = session.programs.rig()
-    except SystemExit as error:
+    except RuntimeError as error:
         say(f"no limit is measured: {error}")
         return
     facts = {"cores": os.cpu_count()}
