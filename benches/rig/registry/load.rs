@@ -1,0 +1,89 @@
+//! The images of an OCI layout, into memory.
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::Deserialize;
+
+use crate::Failure;
+
+use super::store::{Blob, Manifest, Store};
+
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// What is read of an index or a manifest.
+#[derive(Debug, Deserialize)]
+struct Document {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    media_type: String,
+    digest: String,
+    #[serde(default)]
+    annotations: std::collections::HashMap<String, String>,
+}
+
+/// Adds all images of a layout whose names are REPOSITORY:TAG.
+pub(super) fn load(store: &mut Store, folder: &Path) -> Result<(), Failure> {
+    let index: Document = serde_json::from_slice(&fs::read(folder.join("index.json"))?)?;
+    for entry in &index.manifests {
+        let Some(name) = entry.annotations.get(REF_NAME) else {
+            continue;
+        };
+        let (name, tag) = name
+            .rsplit_once(':')
+            .ok_or_else(|| format!("`{name}` is not REPOSITORY:TAG"))?;
+        load_manifest(store, folder, name, entry)?;
+        let manifest = store.manifest(name, &entry.digest).cloned();
+        if let Some(manifest) = manifest {
+            store.put_manifest(name, &entry.digest, Some(tag), manifest);
+        }
+    }
+    Ok(())
+}
+
+/// Adds a manifest with all that it names, children before parents.
+fn load_manifest(
+    store: &mut Store,
+    folder: &Path,
+    name: &str,
+    descriptor: &Descriptor,
+) -> Result<(), Failure> {
+    if store.has_manifest(name, &descriptor.digest) {
+        return Ok(());
+    }
+    let bytes = read(folder, &descriptor.digest)?;
+    let document: Document = serde_json::from_slice(&bytes)?;
+    for child in &document.manifests {
+        load_manifest(store, folder, name, child)?;
+    }
+    for blob in document.config.iter().chain(&document.layers) {
+        if !store.mount(name, &blob.digest, None) {
+            let bytes = read(folder, &blob.digest)?;
+            let size = u64::try_from(bytes.len())?;
+            let bytes = Some(bytes);
+            store.put_blob(name, &blob.digest, Blob { size, bytes });
+        }
+    }
+    let media_type = HeaderValue::from_str(&descriptor.media_type)?;
+    let manifest = Manifest::new(bytes, Some(media_type), &descriptor.digest)
+        .ok_or_else(|| format!("{} is no digest", descriptor.digest))?;
+    store.put_manifest(name, &descriptor.digest, None, manifest);
+    Ok(())
+}
+
+fn read(folder: &Path, digest: &str) -> Result<Bytes, Failure> {
+    let (algorithm, hex) = digest.split_once(':').ok_or("a digest without a colon")?;
+    let path = folder.join("blobs").join(algorithm).join(hex);
+    let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(bytes.into())
+}
