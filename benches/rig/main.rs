@@ -11,7 +11,9 @@
 )]
 
 mod certificate;
+mod range;
 mod registry;
+mod relay;
 mod web;
 
 use std::error::Error;
@@ -39,6 +41,8 @@ enum Command {
     Certificate(certificate::Options),
     /// Serve a registry that costs next to nothing.
     Registry(registry::Options),
+    /// Relay connections over a link that is as long and as narrow as it is told.
+    Relay(relay::Options),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +63,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match command {
         Command::Certificate(options) => certificate::run(&options),
         Command::Registry(options) => serve(registry::run(options)),
+        Command::Relay(options) => serve(relay::run(options)),
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Failure;
+use crate::range::Range;
 
 /// How many connections wait to be taken; peers that start a process for each image open many at once.
 const BACKLOG: u32 = 4096;
@@ -112,41 +113,8 @@ fn content_range(answer: &mut Answer, value: &str) {
     }
 }
 
-/// What a `Range` header asks of so many bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Range {
-    /// All of them; also where the header is none that is understood (RFC 9110, section 14.2).
-    Whole,
-    /// From the first to before the second.
-    Part(usize, usize),
-    /// Nothing that there is.
-    Beyond,
-}
-
-impl Range {
-    /// Several ranges in one header are not understood.
-    fn read(text: &str, length: usize) -> Self {
-        let spec = text.strip_prefix("bytes=").and_then(|s| s.split_once('-'));
-        let Some((first, last)) = spec else {
-            return Self::Whole;
-        };
-        match (first.parse::<usize>(), last.parse::<usize>()) {
-            (Ok(first), _) if first >= length => Self::Beyond,
-            (Ok(first), Ok(last)) if first <= last => {
-                Self::Part(first, last.saturating_add(1).min(length))
-            }
-            (Ok(first), Err(_)) if last.is_empty() => Self::Part(first, length),
-            (Err(_), Ok(0)) if first.is_empty() => Self::Beyond,
-            (Err(_), Ok(last)) if first.is_empty() => {
-                Self::Part(length.saturating_sub(last), length)
-            }
-            _ => Self::Whole,
-        }
-    }
-}
-
-/// A socket that listens, of loopback alone.
-pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+/// A socket that listens, of loopback alone; its connections have buffers of so many bytes, where that is said.
+pub(crate) fn bind(address: SocketAddr, buffers: Option<u32>) -> Result<TcpListener, Failure> {
     if !address.ip().is_loopback() {
         return Err(format!("{address} is not of loopback").into());
     }
@@ -156,6 +124,10 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
         TcpSocket::new_v6()?
     };
     socket.set_reuseaddr(true)?;
+    if let Some(bytes) = buffers {
+        socket.set_recv_buffer_size(bytes)?;
+        socket.set_send_buffer_size(bytes)?;
+    }
     socket.bind(address)?;
     Ok(socket.listen(BACKLOG)?)
 }
@@ -180,7 +152,7 @@ pub(crate) async fn asked_to_end() -> io::Result<()> {
 /// Serves until a signal comes.
 pub(crate) async fn run(place: &Place, handler: Arc<impl Handler>) -> Result<(), Failure> {
     let acceptor = acceptor(&place.tls)?;
-    let listener = bind(place.listen)?;
+    let listener = bind(place.listen, None)?;
     announce(&listener)?;
     tokio::select! {
         ended = asked_to_end() => Ok(ended?),
