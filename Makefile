@@ -59,9 +59,10 @@ format: ## Format the code
 lint: lint-scripts ## Run clippy and check the scripts, with warnings as errors
 	cargo clippy --all-targets --locked -- -D warnings
 
-lint-scripts: ## Check the syntax of the scripts
+lint-scripts: ## Check the syntax of the scripts, and what of the benchmark needs no server
 	@for f in $(SCRIPTS); do bash -n "$$f" || exit 1; done
 	@python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' $(PYTHON)
+	@PYTHONPATH=scripts PYTHONDONTWRITEBYTECODE=1 python3 -m unittest -q bench.test_bench
 
 docs: ## Build the documentation of the code, with warnings as errors
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --locked
