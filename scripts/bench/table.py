@@ -16,8 +16,10 @@ COLUMNS = [
     ("peak MB", "peak_mb", 1, 1),
     ("source CPU s", "source.cpu", 1, 2),
     ("destination CPU s", "destination.cpu", 1, 2),
+    ("blobs' host CPU s", "files.cpu", 1, 2),
     ("requests source", "source.requests", 1, 0),
     ("requests destination", "destination.requests", 1, 0),
+    ("tokens", "tokens.requests", 1, 0),
     ("MB from source", "source.bytes_out", 1e6, 1),
     ("MB to destination", "destination.bytes_in", 1e6, 1),
 ]

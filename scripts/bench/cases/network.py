@@ -5,7 +5,7 @@ bounded bandwidth (`link`). The delay, the pace and the redirects' file server a
 import os
 
 from ..bars import Bar, Fact, faster_than_best, figure, memory
-from ..servers import Relays
+from ..servers import Relays, RigTokens
 
 LOOPS = ["crane", "oras", "skopeo-copy"]
 
@@ -21,9 +21,9 @@ class Road:
         _, root = session.source(images)
         servers.stop("source")
         tls = servers.certificates()
-        token = self.tokens(session)
+        tokens, token = self.tokens(session, tls)
         # By another name and port: no credential may follow there.
-        files = servers.rig("files", ["files", "--root", root, "--tls", tls.cert, tls.key])
+        files = servers.rig("files", ["files", "--root", root], tls)
         place = f"https://localhost:{files.address.rsplit(':', 1)[1]}/"
         source = servers.docker("source", root, tls=tls, token=token, redirect=place)
         for number, row in session.every_round(session.rows("consign", *self.peers)):
@@ -32,18 +32,18 @@ class Road:
             session.know(source.address, destination.address)
             task = session.task(images, source.address, destination.address, authority=tls.authority)
             session.copy((self.name, self.step, row, number), task,
-                         {"source": source, "destination": destination, "files": files})
+                         {"source": source, "destination": destination, "files": files, "tokens": tokens})
         for name in ("source", "destination", "files", "tokens"):
             servers.stop(name)
 
-    def tokens(self, session):
+    def tokens(self, session, tls):
         """The token service, and what docker-registry has to know of it."""
         issuer, service = "bench-tokens", "bench"
         bundle = os.path.join(session.work, "bundle.pem")
         server = session.servers.rig("tokens", ["tokens", "--bundle", bundle, "--issuer", issuer, "--service", service,
-                                                "--lifetime", "60"])
-        return {"realm": f"http://{server.address}/token", "service": service, "issuer": issuer,
-                "rootcertbundle": bundle}
+                                                "--lifetime", "60"], tls, RigTokens)
+        return server, {"realm": f"https://{server.address}/token", "service": service, "issuer": issuer,
+                        "rootcertbundle": bundle}
 
     def bars(self, results, session):
         failed = sorted({run["tool"] for run in results.failed(self.name)})
