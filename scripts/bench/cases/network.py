@@ -12,7 +12,7 @@ LOOPS = ["crane", "oras", "skopeo-copy"]
 
 class Road:
     name = "road"
-    summary = "the set big over TLS, with tokens of 60 s, each blob by redirect to another host; docker-registry"
+    summary = "the set big over TLS, with tokens of 60 s, each blob by redirect to another server; docker-registry"
     step = "fresh"
     peers = ["crane", "crane-a", "oras", "skopeo-sync", "regsync", "hangar"]
 
@@ -22,10 +22,10 @@ class Road:
         servers.stop("source")
         tls = servers.certificates()
         tokens, token = self.tokens(session, tls)
-        # By another name and port: no credential may follow there.
+        # Another port is another host, to which no credential may follow. Another name of loopback would not do: consign
+        # follows a registry to an address that only this machine can mean when it is the registry's own host alone.
         files = servers.rig("files", ["files", "--root", root], tls)
-        place = f"https://localhost:{files.address.rsplit(':', 1)[1]}/"
-        source = servers.docker("source", root, tls=tls, token=token, redirect=place)
+        source = servers.docker("source", root, tls=tls, token=token, redirect=f"https://{files.address}/")
         for number, row in session.every_round(session.rows("consign", *self.peers)):
             destination = session.fresh_destination(tls=tls, token=token)
             session.fresh_home()
