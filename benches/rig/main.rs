@@ -10,10 +10,14 @@
     reason = "a program for scripts, which read what it prints"
 )]
 
+mod body;
 mod certificate;
+mod files;
+mod limit;
 mod range;
 mod registry;
 mod relay;
+mod tokens;
 mod web;
 
 use std::error::Error;
@@ -39,10 +43,16 @@ struct Arguments {
 enum Command {
     /// Make an authority and a certificate for loopback, for tests only.
     Certificate(certificate::Options),
+    /// Serve the files of a folder.
+    Files(files::Options),
+    /// Measure what cannot be avoided between two registries.
+    Limit(limit::Options),
     /// Serve a registry that costs next to nothing.
     Registry(registry::Options),
     /// Relay connections over a link that is as long and as narrow as it is told.
     Relay(relay::Options),
+    /// Serve tokens for docker-registry.
+    Tokens(tokens::Options),
 }
 
 fn main() -> ExitCode {
@@ -62,8 +72,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     match command {
         Command::Certificate(options) => certificate::run(&options),
+        Command::Files(options) => serve(files::run(options)),
+        Command::Limit(options) => serve(limit::run(options)),
         Command::Registry(options) => serve(registry::run(options)),
         Command::Relay(options) => serve(relay::run(options)),
+        Command::Tokens(options) => serve(tokens::run(options)),
     }
 }
 

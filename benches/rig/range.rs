@@ -6,19 +6,19 @@ pub(crate) enum Range {
     /// All of them; also where the header is none that is understood (RFC 9110, section 14.2).
     Whole,
     /// From the first to before the second.
-    Part(usize, usize),
+    Part(u64, u64),
     /// Nothing that there is.
     Beyond,
 }
 
 impl Range {
     /// Several ranges in one header are not understood.
-    pub(crate) fn read(text: &str, length: usize) -> Self {
+    pub(crate) fn read(text: &str, length: u64) -> Self {
         let spec = text.strip_prefix("bytes=").and_then(|s| s.split_once('-'));
         let Some((first, last)) = spec else {
             return Self::Whole;
         };
-        match (first.parse::<usize>(), last.parse::<usize>()) {
+        match (first.parse::<u64>(), last.parse::<u64>()) {
             (Ok(first), _) if first >= length => Self::Beyond,
             (Ok(first), Ok(last)) if first <= last => {
                 Self::Part(first, last.saturating_add(1).min(length))

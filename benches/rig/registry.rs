@@ -25,7 +25,10 @@ use hyper::body::{Body as _, Incoming};
 use serde_json::json;
 
 use crate::Failure;
+use crate::body::Content;
 use crate::web::{self, Answer, Handler, Place};
+
+pub(crate) use load::{LayoutBlob, blobs};
 
 use route::{Query, Route};
 use stats::Stats;
@@ -250,7 +253,9 @@ impl Registry {
         let Some(bytes) = found.and_then(|blob| blob.bytes) else {
             return refusal(StatusCode::NOT_FOUND, "BLOB_UNKNOWN");
         };
-        let mut answer = web::content(parts.headers.get(header::RANGE), &bytes);
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let part = |first, end| Content::part_of(&bytes, first, end);
+        let mut answer = web::content(parts.headers.get(header::RANGE), length, part);
         set(&mut answer, CONTENT_DIGEST, digest);
         answer
     }

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -24,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Failure;
+use crate::body::Content;
 use crate::range::Range;
 
 /// How many connections wait to be taken; peers that start a process for each image open many at once.
@@ -40,8 +40,8 @@ pub(crate) struct Place {
     tls: Vec<PathBuf>,
 }
 
-/// The answers of all servers: whole bodies, which are never copied on their way to the socket.
-pub(crate) type Answer = Response<Full<Bytes>>;
+/// The answers of all servers.
+pub(crate) type Answer = Response<Content>;
 
 /// Who answers requests.
 pub(crate) trait Handler: Send + Sync + 'static {
@@ -62,12 +62,18 @@ pub(crate) fn empty(status: StatusCode) -> Answer {
     with_body(status, Bytes::new())
 }
 
-/// An answer with a body and its length. For HEAD hyper leaves out the body alone.
+/// An answer with a body.
 pub(crate) fn with_body(status: StatusCode, body: Bytes) -> Answer {
-    let length = HeaderValue::from(body.len());
-    let mut answer = Response::new(Full::new(body));
+    with_content(status, Content::Bytes(body))
+}
+
+/// An answer with its length. For HEAD hyper leaves out the body alone.
+fn with_content(status: StatusCode, content: Content) -> Answer {
+    let length = content.size_hint().exact().unwrap_or_default();
+    let mut answer = Response::new(content);
     *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_LENGTH, length);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     answer
 }
 
@@ -79,23 +85,25 @@ pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
     answer
 }
 
-/// The content of a blob or file, or the range of it that the request asks for.
-pub(crate) fn content(range: Option<&HeaderValue>, bytes: &Bytes) -> Answer {
+/// The answer with a blob or file of so many bytes, or with the range that the request asks for: `part` makes
+/// it, from the first byte to before the second.
+pub(crate) fn content(
+    range: Option<&HeaderValue>,
+    length: u64,
+    part: impl FnOnce(u64, u64) -> Content,
+) -> Answer {
     let asked = range.and_then(|range| range.to_str().ok());
-    let mut answer = match asked.map_or(Range::Whole, |text| Range::read(text, bytes.len())) {
-        Range::Whole => with_body(StatusCode::OK, bytes.clone()),
+    let mut answer = match asked.map_or(Range::Whole, |text| Range::read(text, length)) {
+        Range::Whole => with_content(StatusCode::OK, part(0, length)),
         Range::Part(first, end) => {
-            let mut answer = with_body(StatusCode::PARTIAL_CONTENT, bytes.slice(first..end));
+            let mut answer = with_content(StatusCode::PARTIAL_CONTENT, part(first, end));
             let last = end.saturating_sub(1);
-            content_range(
-                &mut answer,
-                &format!("bytes {first}-{last}/{}", bytes.len()),
-            );
+            content_range(&mut answer, &format!("bytes {first}-{last}/{length}"));
             answer
         }
         Range::Beyond => {
             let mut answer = empty(StatusCode::RANGE_NOT_SATISFIABLE);
-            content_range(&mut answer, &format!("bytes */{}", bytes.len()));
+            content_range(&mut answer, &format!("bytes */{length}"));
             answer
         }
     };

@@ -32,6 +32,33 @@ struct Descriptor {
     annotations: std::collections::HashMap<String, String>,
 }
 
+/// A blob of a layout, and a repository that has it.
+#[derive(Debug)]
+pub(crate) struct LayoutBlob {
+    pub(crate) repository: String,
+    pub(crate) digest: String,
+    pub(crate) bytes: Bytes,
+}
+
+/// All blobs of a layout that are no manifests, each once, in the order of their digests.
+pub(crate) fn blobs(folder: &Path) -> Result<Vec<LayoutBlob>, Failure> {
+    let mut store = Store::new(false);
+    load(&mut store, folder)?;
+    let mut blobs: Vec<LayoutBlob> = store
+        .blobs()
+        .map(|(repository, digest, bytes)| LayoutBlob {
+            repository: repository.to_owned(),
+            digest: digest.to_owned(),
+            bytes,
+        })
+        .collect();
+    blobs.sort_by(|one, other| {
+        (&one.digest, &one.repository).cmp(&(&other.digest, &other.repository))
+    });
+    blobs.dedup_by(|one, other| one.digest == other.digest);
+    Ok(blobs)
+}
+
 /// Adds all images of a layout whose names are REPOSITORY:TAG.
 pub(super) fn load(store: &mut Store, folder: &Path) -> Result<(), Failure> {
     let index: Document = serde_json::from_slice(&fs::read(folder.join("index.json"))?)?;

@@ -131,6 +131,16 @@ impl Store {
         self.blobs.get(digest)
     }
 
+    /// All blobs whose bytes are here, once for each repository that has them.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = (&str, &str, Bytes)> {
+        self.repositories.iter().flat_map(|(name, repository)| {
+            repository.blobs.iter().filter_map(|digest| {
+                let bytes = self.blobs.get(digest)?.bytes.clone()?;
+                Some((name.as_str(), &**digest, bytes))
+            })
+        })
+    }
+
     /// Puts a blob. One that is there keeps its bytes, if it has them.
     pub(super) fn put_blob(&mut self, name: &str, digest: &str, blob: Blob) {
         let digest: Arc<str> = digest.into();
