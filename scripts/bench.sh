@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Measures consign beside its peers on loopback: which cases there are, and what each has to show, is in docs/PERFORMANCE.md.
+# Measures consign beside its peers on loopback. What each case is and has to show stands in docs/PERFORMANCE.md.
 #
 # Usage: scripts/bench.sh [CASE...]         prints tables in Markdown; progress goes to stderr
 #        scripts/bench.sh --show RESULTS    the tables of an earlier run, from what BENCH_RESULTS kept of it
 #        BENCH_QUICK=1 scripts/bench.sh     small sets and one round, to see that all works; its figures mean nothing
 #
-# Cases: big tiny sink shared again-1000 road latency link memory validate growth; all but growth unless named, here or by
-# CASES. Every row of a case runs in turn, in several rounds, so that the noise of the machine hits all alike. Under each
-# table stands which bar was reached. The exit code is 1 where a run of consign failed or a case could not be measured.
+# Cases: big tiny sink shared again-1000 road latency link memory validate growth; all but growth unless named, here or
+# by CASES. Every row of a case runs in turn, in several rounds, so that the noise of the machine hits all alike. Under
+# each table stands which bar was reached. The exit code is 1 where a run of consign failed or a case could not be
+# measured.
 #
 #   CONSIGN [target/release/consign]     the program under test; a release build must be there
-#   REGISTRY CRANE ORAS SKOPEO REGSYNC HANGAR COSIGN2 PERF   the programs, else those of scripts/counterparts.sh, else those
-#                                        on PATH; what is nowhere is left out, by name (docker-registry must be there)
+#   REGISTRY CRANE ORAS SKOPEO REGSYNC HANGAR COSIGN2 PERF   the programs, else those of scripts/counterparts.sh, else
+#                                        those on PATH; what is nowhere is left out, by name, but docker-registry
 #   RIG                                  the rig, else it is built from benches/rig
 #   BENCH_TOOLS                          the rows, else all that a case has: consign consign-image consign-digest crane
 #                                        crane-a oras skopeo-copy skopeo-sync regsync regsync-closure hangar cosign

@@ -14,7 +14,8 @@ from .session import Session
 # What ends this from outside, as an exit code of its own.
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 # What a case may fail by without ending the others.
-FAULTS = (NotStarted, RuntimeError, OSError, ValueError, KeyError, subprocess.SubprocessError, http.client.HTTPException)
+FAULTS = (NotStarted, RuntimeError, OSError, ValueError, KeyError, subprocess.SubprocessError,
+          http.client.HTTPException)
 
 
 def leave(number, _frame):
@@ -53,18 +54,19 @@ def run(session, names):
             session.clear()
         print(table.case_text(case, session.results, session), flush=True)
     print(table.legend(session.results), flush=True)
-    if os.environ.get("BENCH_PLOTS"):
-        draw(session, os.environ["BENCH_PLOTS"])
+    if os.environ.get("BENCH_PLOTS") and not draw(session, os.environ["BENCH_PLOTS"]):
+        code = 1
     # That a peer fails is a result; that consign does is a fault.
     own = [entry for entry in session.results.failed() if entry["tool"].startswith("consign")]
     return 1 if own else code
 
 
 def draw(session, folder):
-    """Plots of the case growth."""
+    """Plots of the case growth; whether that went well."""
     os.makedirs(folder, exist_ok=True)
-    subprocess.run([session.programs.rig(), "plot", "--out", folder, session.results.path], check=True)
-    programs.say(f"drawn into {folder}")
+    done = subprocess.run([session.programs.rig(), "plot", "--out", folder, session.results.path], check=False)
+    programs.say(f"drawn into {folder}" if done.returncode == 0 else f"nothing could be drawn into {folder}")
+    return done.returncode == 0
 
 
 def show(session, path):
@@ -84,7 +86,8 @@ def main(arguments):
             print("bench: --show wants the results of an earlier run", file=sys.stderr)
             return 2
         earlier, arguments = arguments[1], []
-    names = arguments or os.environ.get("CASES", "").split() or USUAL
+    # Each once: some change the images that they began with.
+    names = list(dict.fromkeys(arguments or os.environ.get("CASES", "").split() or USUAL))
     unknown = [name for name in names if name not in ALL]
     if unknown:
         print(f"bench: unknown case {' '.join(unknown)}; known are {' '.join(ALL)}", file=sys.stderr)

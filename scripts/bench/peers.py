@@ -1,8 +1,8 @@
 """How each tool is called for a list of images, at the setting that suits it best.
 
-crane, oras and skopeo copy run as many processes at a time, one for each image (crane -a: one for each repository);
-skopeo sync, regsync, hangar and consign get the whole list at once. Authorities of TLS come by SSL_CERT_FILE, which Go's
-programs read; credentials come from the Docker file in the home that the session makes.
+crane, oras and skopeo copy run as several processes at a time, each for one image (crane -a: for one repository);
+skopeo sync, regsync, hangar and consign get the whole list at once. Authorities of TLS come by SSL_CERT_FILE, which
+programs in Go read; credentials come from the Docker file in the home that the session makes.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The servers beside a measured command, each a process of its own on loopback.
 
-A server is started by `Servers`, which ends what is left of them on every way out. `mark` and `gained` are called around
-a command: CPU from /proc, requests from docker-registry's access log or from the rig's own counters.
+A server is started by `Servers`, which ends what is left of them on every way out. `mark` and `gained` are called
+around a command: CPU from /proc, requests from docker-registry's access log or from the rig's own counters.
 """
 
 import http.client
@@ -132,7 +132,8 @@ class DockerRegistry(Server):
     def digest(self, name):
         """What a tag points at, as it is on disk: no question that an access log has. None where there is nothing."""
         repository, tag = name.rsplit(":", 1)
-        link = os.path.join(self.root, "docker/registry/v2/repositories", repository, "_manifests/tags", tag, "current/link")
+        link = os.path.join(self.root, "docker/registry/v2/repositories", repository, "_manifests/tags", tag,
+                            "current/link")
         try:
             with open(link, encoding="ascii") as f:
                 return f.read().strip()
@@ -291,7 +292,8 @@ class Servers:
         """docker-registry over a folder; in place of the one of that name, if there is one."""
         for left in reversed(range(PORT_TRIES)):
             try:
-                return self._keep(lambda: DockerRegistry(name, self.programs["registry"], root, self.folder, extra), name)
+                return self._keep(lambda: DockerRegistry(name, self.programs["registry"], root, self.folder, extra),
+                                  name)
             except NotStarted:
                 if left == 0:
                     raise

@@ -42,8 +42,8 @@ class Tests(unittest.TestCase):
 
     def test_a_command_is_measured_with_its_children_and_ended_when_it_is_late(self):
         with tempfile.TemporaryDirectory() as folder:
-            work = measure.run(["sh", "-c", "python3 -c 'x = b\"x\" * 60_000_000; sum(range(3_000_000))' && true"], os.environ,
-                               folder, 60)
+            work = measure.run(["sh", "-c", "python3 -c 'x = b\"x\" * 60_000_000; sum(range(3_000_000))' && true"],
+                               os.environ, folder, 60)
             self.assertEqual(work["code"], 0)
             self.assertGreater(work["peak_mb"], 60)
             self.assertGreater(work["cpu"], 0.01)

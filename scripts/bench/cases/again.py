@@ -1,7 +1,7 @@
 """`again-1000`: a run over 1,000 multi-arch images that are all there already, which is what a nightly run mostly is.
 
-Two steps: `unsigned`, where nothing is attached to the images, and `signed`, where each index has a signature of cosign's
-kind (a tag `sha256-….sig`) at both sides, so that what the signatures cost is seen too.
+Two steps: `unsigned`, where nothing is attached to the images, and `signed`, where each index has a signature of
+cosign's kind (a tag `sha256-….sig`) at both sides, so that what the signatures cost is seen too.
 """
 
 import os
@@ -58,7 +58,7 @@ class Again:
 
     def bars(self, results, session):
         images, repositories = len(self.images(session).names), len(self.images(session).repositories())
-        ask = lambda step, tool, source, destination: requests(results, self.name, step, tool, images, source, destination)
+        ask = lambda step, tool, *most: requests(results, self.name, step, tool, images, *most)
         once = repositories / images
         return [
             *ask("unsigned", "consign-image", 1, 1),

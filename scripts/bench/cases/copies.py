@@ -3,7 +3,7 @@ and a destination that cost next to nothing, so that the client is what is measu
 
 The attainable limit is that of a client that does what a client must: the CPU that both registries need for all blobs
 (GET at the source, POST and PUT at the destination), measured with a client whose own CPU counts for nothing; plus one
-SHA-256 over all bytes, plus reading them from a socket and writing them to one; all of it over the cores of the machine.
+SHA-256 over all bytes, plus reading them from a socket and writing them to one; all over the cores of the machine.
 """
 
 import json
@@ -61,8 +61,8 @@ def limit_bars(results, case, most):
     wall = results.median(case, "fresh", "consign", "wall")
     if of("seconds") is None or wall is None:
         return [Bar(f"fresh: at most {most} times the attainable limit", None)] if most else []
-    told = Fact(f"the attainable limit is {figure(of('seconds'))} s: CPU of the source {figure(of('source_cpu'))}, of the "
-                f"destination {figure(of('destination_cpu'))}, one SHA-256 {figure(of('sha256_cpu'))}, sockets "
+    told = Fact(f"the attainable limit is {figure(of('seconds'))} s: CPU of the source {figure(of('source_cpu'))}, of "
+                f"the destination {figure(of('destination_cpu'))}, one SHA-256 {figure(of('sha256_cpu'))}, sockets "
                 f"{figure(of('sockets_cpu'))}, over {of('cores'):.0f} cores")
     times = wall / of("seconds")
     if most is None:

@@ -1,5 +1,5 @@
-"""`growth`: how wall, memory and requests grow with images, with the size of a blob, and with --jobs. `make bench-plots`
-draws them. Registries cost next to nothing, so that what bends is the client.
+"""`growth`: how wall, memory and requests grow with images, with the size of a blob, and with --jobs. `make
+bench-plots` draws them. Registries cost next to nothing, so that what bends is the client.
 """
 
 from .. import sets

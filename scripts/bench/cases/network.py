@@ -22,8 +22,8 @@ class Road:
         servers.stop("source")
         tls = servers.certificates()
         tokens, token = self.tokens(session, tls)
-        # Another port is another host, to which no credential may follow. Another name of loopback would not do: consign
-        # follows a registry to an address that only this machine can mean when it is the registry's own host alone.
+        # Another port is another server, to which no credential may follow. Another name of loopback would not do:
+        # consign follows a registry to an address that only this machine can mean when it is its own host alone.
         files = servers.rig("files", ["files", "--root", root], tls)
         source = servers.docker("source", root, tls=tls, token=token, redirect=f"https://{files.address}/")
         for number, row in session.every_round(session.rows("consign", *self.peers)):
@@ -54,8 +54,8 @@ class Road:
 
 class Latency:
     name = "latency"
-    summary = ("round trips of 20 ms and 100 ms to both registries: 100 images of the set tiny and 10 of the set big; "
-               "docker-registry behind delaying relays, 16 processes and 16 requests at once for the peers")
+    summary = ("round trips of 20 ms and 100 ms to both registries: 100 images of the set tiny and 10 of the set "
+               "big; docker-registry behind delaying relays, 16 processes and 16 requests at once for the peers")
     processes = 16
     peers = [*LOOPS, "regsync", "hangar"]
 
@@ -89,8 +89,8 @@ class Latency:
 
 class Link:
     name = "link"
-    summary = ("a link of 1 Gbit/s with a round trip of 50 ms, at the source (`down`) or at the destination (`up`): two "
-               "images of two layers of 256 MiB; registries that cost next to nothing")
+    summary = ("a link of 1 Gbit/s with a round trip of 50 ms, at the source (`down`) or at the destination (`up`): "
+               "two images of two layers of 256 MiB; registries that cost next to nothing")
     bits, delay, least = 1_000_000_000, 50, 0.9
     steps = ("down", "up")
 

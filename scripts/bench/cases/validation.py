@@ -1,8 +1,8 @@
-"""`validate`: 10,000 manifests of platforms, signed by `consign sign` under cosign's tags, in a registry that costs next to
-nothing; `cosign verify` in a parallel loop over a part of them, one process for each manifest, as it is made.
+"""`validate`: 10,000 manifests of platforms, signed by `consign sign` under cosign's tags, in a registry that costs next
+to nothing; `cosign verify` in a parallel loop over a part of them, one process for each manifest, as it is made.
 
-`first` has an empty cache, `second` is the night after, with nothing changed; `uncached` neither reads nor writes one. `part` is cosign's,
-beside which nothing else stands, as it is of fewer manifests.
+`first` has an empty cache, `second` is the night after, with nothing changed, `uncached` neither reads nor writes one.
+`part` is cosign's, beside which nothing else stands, as it is of fewer manifests.
 """
 
 import os
@@ -83,7 +83,8 @@ class Validate:
             say("perf may not sample here: the share of verification is not measured")
             return
         done = subprocess.run([session.programs["perf"], "report", "-i", data, "--stdio", "--no-children",
-                               "--percent-limit", "0", "-F", "overhead,sym"], capture_output=True, text=True, check=False)
+                               "--percent-limit", "0", "-F", "overhead,sym"], capture_output=True, text=True,
+                              check=False)
         os.remove(data)
         shares = [(float(found[1]), found[2]) for line in done.stdout.splitlines() if (found := REPORTED.match(line))]
         if shares:
