@@ -1,12 +1,16 @@
 //! The arithmetic of the benchmarks' servers (`benches/rig`), without the servers: a figure that a link which
 //! is not what it says has part in would be worth nothing.
 
+#[path = "../benches/rig/plot/curves.rs"]
+mod curves;
 #[path = "../benches/rig/relay/link.rs"]
 mod link;
 #[path = "../benches/rig/range.rs"]
 mod range;
 #[path = "../benches/rig/registry/route.rs"]
 mod route;
+#[path = "../benches/rig/plot/scale.rs"]
+mod scale;
 
 use std::time::Duration;
 
@@ -15,6 +19,7 @@ use http::Method;
 use link::{Link, Shape};
 use range::Range;
 use route::{Query, Route};
+use scale::Scale;
 
 const GIGABIT: u64 = 1_000_000_000;
 const MIB: usize = 1024 * 1024;
@@ -167,4 +172,59 @@ fn a_query_is_decoded() {
     assert_eq!(query.get("mount").as_deref(), Some("sha256:00"));
     assert_eq!(query.get("from").as_deref(), Some("a/b"));
     assert_eq!(query.get("digest"), None);
+}
+
+#[test]
+fn an_axis_is_logarithmic_where_figures_are_far_apart() {
+    let of = |figures: &[f64]| Scale::fitting(figures.iter().copied());
+    assert_eq!(of(&[30.0, 40.0]), Scale::Linear(44.0));
+    assert_eq!(of(&[]), Scale::Linear(1.0));
+    assert_eq!(of(&[0.0, 40.0]), Scale::Linear(44.0));
+    assert!(matches!(of(&[1.0, 100.0]), Scale::Log(low, high) if low < 1.0 && high > 100.0));
+}
+
+#[test]
+fn an_axis_names_round_figures() {
+    assert_eq!(Scale::Linear(44.0).names(), [0.0, 10.0, 20.0, 30.0, 40.0]);
+    assert_eq!(Scale::Log(0.9, 25.0).names(), [1.0, 2.0, 5.0, 10.0, 20.0]);
+    let axis = Scale::log([1.0, 64.0].into_iter());
+    assert!((axis.figure(axis.place(8.0)) - 8.0).abs() < 1e-9);
+    assert!(axis.ends().0 < axis.place(1.0) && axis.place(64.0) < axis.ends().1);
+    assert_eq!(scale::short(0.05), "0.05");
+    assert_eq!(scale::short(10_000.0), "10k");
+    assert_eq!(scale::short_bytes(4096.0 * 1024.0 * 1024.0), "4 GiB");
+}
+
+#[test]
+fn a_curve_has_the_medians_of_its_rounds() {
+    let line = |value: u32, wall: u32, code: u32| {
+        format!(
+            r#"{{"case":"growth","step":"jobs","tool":"consign","value":{value},"code":{code},"wall":{wall},
+            "peak_mb":30,"servers":{{"source":{{"requests":1}},"destination":{{"requests":2,"cpu":1}}}}}}"#
+        )
+        .replace('\n', " ")
+    };
+    let mut lines = vec![r#"{"case":"big","tool":"limit"}"#.to_owned()];
+    lines.extend([
+        line(8, 3, 0),
+        line(1, 9, 0),
+        line(8, 1, 0),
+        line(8, 2, 0),
+        line(8, 7, 1),
+    ]);
+    let steps = curves::read(&lines.join("\n")).unwrap();
+    assert_eq!(steps.len(), 1);
+    assert_eq!(steps[0].name, "jobs");
+    let [wall, memory, requests] = &steps[0].curves;
+    assert_eq!(wall["consign"], [(1.0, 9.0), (8.0, 2.0)]);
+    assert_eq!(memory["consign"], [(1.0, 30.0), (8.0, 30.0)]);
+    assert_eq!(requests["consign"], [(1.0, 3.0), (8.0, 3.0)]);
+}
+
+#[test]
+fn a_line_of_results_that_is_none_is_named() {
+    let error = curves::read("{}\nno\n").unwrap_err();
+    assert!(error.starts_with("line 2: "), "{error}");
+    let error = curves::read(r#"{"case":"growth","code":0}"#).unwrap_err();
+    assert!(error.starts_with("line 1: missing field"), "{error}");
 }

@@ -14,6 +14,7 @@ mod body;
 mod certificate;
 mod files;
 mod limit;
+mod plot;
 mod range;
 mod registry;
 mod relay;
@@ -47,6 +48,8 @@ enum Command {
     Files(files::Options),
     /// Measure what cannot be avoided between two registries.
     Limit(limit::Options),
+    /// Draw how cost grows.
+    Plot(plot::Options),
     /// Serve a registry that costs next to nothing.
     Registry(registry::Options),
     /// Relay connections over a link that is as long and as narrow as it is told.
@@ -74,6 +77,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Certificate(options) => certificate::run(&options),
         Command::Files(options) => serve(files::run(options)),
         Command::Limit(options) => serve(limit::run(options)),
+        Command::Plot(options) => plot::run(&options),
         Command::Registry(options) => serve(registry::run(options)),
         Command::Relay(options) => serve(relay::run(options)),
         Command::Tokens(options) => serve(tokens::run(options)),
