@@ -11,6 +11,7 @@ mod blob;
 mod closure;
 mod decide;
 mod error;
+mod known;
 mod walk;
 
 use std::collections::HashMap;
@@ -218,22 +219,13 @@ enum Pass {
     Prune,
 }
 
-/// A manifest whose closure is looked at: where from, where to, which, and what for.
-type Place = (Repository, Repository, Digest, Pass);
-
 /// Copies the images of a run. Shared by all its jobs.
 #[derive(Debug)]
 pub struct Engine {
     client: Client,
     meter: Arc<Meter>,
     attached: Attached,
-    /// Which repository of a destination registry a blob was brought to first.
-    homes: Flight<(Registry, Digest), Repository>,
-    /// What a destination repository is known to have: blobs, and manifests with all below them. The
-    /// same bytes may be both, in two places of a registry.
-    present: Flight<(Repository, Thing, Digest), ()>,
-    /// What was found attached, and was dealt with.
-    closures: Flight<Place, Arc<closure::Found>>,
+    known: known::Known,
     /// Repositories that were asked for referrers, so that one without the API is asked once.
     asked: Flight<Repository, ()>,
     /// Bounds how many manifests with blobs are held at once, by all jobs together; for each source
@@ -249,9 +241,7 @@ impl Engine {
             client,
             meter,
             attached,
-            homes: Flight::default(),
-            present: Flight::default(),
-            closures: Flight::default(),
+            known: known::Known::default(),
             asked: Flight::default(),
             leaves: Mutex::default(),
         }

@@ -6,13 +6,12 @@
 //! once a relay was seen to wait for its source and nothing else, with lanes of large transfers that nobody
 //! else wants, and it is left again where it brings nothing.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use http::header::{ACCEPT, RANGE};
@@ -23,7 +22,7 @@ use tokio::time::Instant;
 use crate::oci::{Descriptor, Repository};
 
 use super::auth::Access;
-use super::blob::goes_on;
+use super::blob::{goes_on, length};
 use super::call::Lane;
 use super::client::Client;
 use super::error::{Error, ErrorKind, NetworkError};
@@ -31,6 +30,8 @@ use super::limit::{Kind, Permit};
 
 /// One part, in bytes: at 20 ms and 50 MB/s a connection works for three quarters of its time.
 const PART_BYTES: u64 = 3 * 1024 * 1024;
+/// What is passed on at a time, in bytes.
+const PIECE_BYTES: usize = 256 * 1024;
 /// Parts of all blobs of a run that are held at once: 15 MiB, for 4 connections and what is passed on.
 pub(super) const PARTS_MAX: usize = 5;
 /// What must be left of a blob, in bytes; less is not worth the connections.
@@ -82,7 +83,7 @@ impl Gauge {
     }
 }
 
-type Part = BoxFuture<'static, Result<Vec<Bytes>, Error>>;
+type Part = BoxFuture<'static, Result<Bytes, Error>>;
 
 /// The rest of a blob, on its way by several connections.
 pub(super) struct Ahead {
@@ -93,7 +94,8 @@ pub(super) struct Ahead {
     next: u64,
     // Never locked: it makes a shared reference to the reader fit for other threads.
     running: Mutex<FuturesOrdered<Part>>,
-    ready: VecDeque<Bytes>,
+    /// What came and is to be passed on.
+    ready: Bytes,
     gauge: Gauge,
     /// The speed of one connection, which several have to beat.
     single: f64,
@@ -141,7 +143,7 @@ impl Ahead {
             descriptor: descriptor.clone(),
             next: offset,
             running: Mutex::default(),
-            ready: VecDeque::new(),
+            ready: Bytes::new(),
             gauge: Gauge::begin(),
             single: gauge.speed(),
             is_judged: false,
@@ -159,8 +161,9 @@ impl Ahead {
     /// well read it.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
-            if let Some(piece) = self.ready.pop_front() {
-                return Ok(Some(piece));
+            if !self.ready.is_empty() {
+                let piece = self.ready.len().min(PIECE_BYTES);
+                return Ok(Some(self.ready.split_to(piece)));
             }
             self.fill();
             let asked = Instant::now();
@@ -168,10 +171,8 @@ impl Ahead {
                 return Ok(None);
             };
             let part = part.inspect_err(|_| self.refuse())?;
-            let bytes = part.iter().map(Bytes::len).sum::<usize>();
-            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-            self.gauge.note(bytes, asked.elapsed());
-            self.ready = part.into();
+            self.gauge.note(length(&part), asked.elapsed());
+            self.ready = part;
             self.judge();
         }
     }
@@ -231,7 +232,7 @@ async fn read(
     repository: &Repository,
     descriptor: &Descriptor,
     part: Range<u64>,
-) -> Result<Vec<Bytes>, Error> {
+) -> Result<Bytes, Error> {
     let path = format!("{}/blobs/{}", repository.path(), descriptor.digest);
     let mut call = client
         .call(repository, Access::Pull, Method::GET, path)
@@ -251,27 +252,24 @@ async fn read(
         )));
     }
     let patience = client.transport.settings.stall_timeout / 3;
-    let mut left = part.end - part.start;
-    let mut pieces = Vec::new();
-    while left > 0 {
-        let piece = match tokio::time::timeout(patience, answer.response.chunk()).await {
+    let bytes = usize::try_from(part.end - part.start).unwrap_or_default();
+    // Copied, for a piece may hold a whole buffer of its connection.
+    let mut whole = BytesMut::with_capacity(bytes);
+    while whole.len() < bytes {
+        match tokio::time::timeout(patience, answer.response.chunk()).await {
             Err(_) => return Err(answer.error(ErrorKind::Stalled(patience))),
             Ok(Err(error)) => {
                 let network = NetworkError::http(error);
                 return Err(answer.error(ErrorKind::Network(Box::new(network))));
             }
-            Ok(Ok(piece)) => piece,
-        };
-        let length = piece
-            .as_ref()
-            .map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX));
-        match (piece, length) {
-            (Some(piece), Some(length)) if length <= left => {
-                left -= length;
-                pieces.push(piece);
+            Ok(Ok(Some(piece))) if piece.len() <= bytes - whole.len() => {
+                whole.extend_from_slice(&piece);
             }
-            _ => return Err(answer.error(ErrorKind::Protocol("it gave a part of another length"))),
+            Ok(Ok(_)) => {
+                let what = "it gave a part of another length";
+                return Err(answer.error(ErrorKind::Protocol(what)));
+            }
         }
     }
-    Ok(pieces)
+    Ok(whole.freeze())
 }

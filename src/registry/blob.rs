@@ -441,7 +441,7 @@ fn pass_over(bytes: &mut Bytes, most: u64) -> u64 {
     passed
 }
 
-fn length(bytes: &Bytes) -> u64 {
+pub(super) fn length(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 

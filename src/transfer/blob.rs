@@ -34,14 +34,12 @@ enum Trouble {
 impl Walk<'_> {
     /// Brings a blob, once per run and repository.
     pub(super) async fn blob(&self, blob: &Descriptor) -> Result<(), Error> {
-        let key = (self.destination.clone(), Thing::Blob, blob.digest);
+        let known = &self.engine.known;
+        let key = known.thing(self.destination, Thing::Blob, blob.digest);
         let waiting = |begins| self.watch.pace.waiting(begins);
         self.engine.meter.expect(blob.size);
-        let brought = self
-            .engine
-            .present
-            .run(&key, waiting, async || self.bring_blob(blob).await)
-            .await;
+        let bring = async || self.bring_blob(blob).await;
+        let brought = known.present.run(&key, waiting, bring).await;
         if !matches!(brought, Ok(((), Role::Led))) {
             self.engine.meter.spare(blob.size);
         }
@@ -61,14 +59,15 @@ impl Walk<'_> {
             self.engine.meter.spare(blob.size);
             return Ok(());
         }
-        let key = (self.destination.registry().clone(), blob.digest);
+        let known = &self.engine.known;
+        let key = known.home(self.destination.registry(), blob.digest);
         let waiting = |begins| self.watch.pace.waiting(begins);
         let mut brought = None;
         let lead = async || {
             brought = Some(self.first(blob).await?);
             Ok(self.destination.clone())
         };
-        let (home, role) = self.engine.homes.run(&key, waiting, lead).await?;
+        let (home, role) = known.homes.run(&key, waiting, lead).await?;
         let brought = match (role, brought) {
             (Role::Led, Some(brought)) => brought,
             _ => self.bring(blob, Some(&home)).await?,

@@ -364,11 +364,11 @@ impl<'a> Walk<'a> {
         pass: Pass,
         work: impl AsyncFnOnce() -> Result<Found, Error>,
     ) -> Result<Arc<Found>, Error> {
-        let (from, to) = (self.image.source.clone(), self.image.destination.clone());
+        let known = &self.image.engine.known;
+        let key = known.closure((self.image.source, self.image.destination), digest, pass);
         let waiting = |begins| self.image.watch.pace.waiting(begins);
         let work = async || work().await.map(Arc::new);
-        let key = (from, to, digest, pass);
-        let found = self.image.engine.closures.run(&key, waiting, work).await?;
+        let found = known.closures.run(&key, waiting, work).await?;
         Ok(found.0)
     }
 

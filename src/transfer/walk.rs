@@ -248,9 +248,10 @@ impl<'a> Walk<'a> {
             if depth > INDEX_DEPTH_MAX {
                 return Err(at_source(Cause::Limit("4 levels of indexes")));
             }
-            let key = (self.destination.clone(), Thing::Manifest, entry.digest);
+            let known = &self.engine.known;
+            let key = known.thing(self.destination, Thing::Manifest, entry.digest);
             let waiting = |begins| self.watch.pace.waiting(begins);
-            self.engine
+            known
                 .present
                 .run(&key, waiting, async || self.bring_child(entry, depth).await)
                 .await
