@@ -166,12 +166,13 @@ impl Transport {
     pub(super) async fn authorization(
         &self,
         call: &Call<'_>,
+        host: &Host,
     ) -> Result<Option<Authorization>, Error> {
         let basic = || {
             let credential = self.holder(call)?.current();
             Basic::of(credential).map(Authorization::Basic)
         };
-        match (call.proof, self.challenge(call)) {
+        match (call.proof, host.challenge(self.tls_of(call))) {
             (Proof::Basic, _) | (Proof::AsAsked, Some(Challenge::Basic)) => Ok(basic()),
             (Proof::None, _) | (Proof::AsAsked, None) => Ok(None),
             (Proof::AsAsked, Some(Challenge::Bearer { realm, service })) => {

@@ -228,13 +228,17 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
-    pub(super) fn new(answer: &Answer, (body, room): (Bytes, Option<Room>), attempts: u32) -> Self {
+    pub(super) fn new(
+        mut answer: Answer,
+        (body, room): (Bytes, Option<Room>),
+        attempts: u32,
+    ) -> Self {
         Self {
             room,
             url: answer.response.url().clone(),
             body,
             attempts,
-            headers: answer.response.headers().clone(),
+            headers: std::mem::take(answer.response.headers_mut()),
         }
     }
 

@@ -182,6 +182,8 @@ impl Connections {
             .user_agent(concat!("consign/", env!("CARGO_PKG_VERSION")))
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
+            // What may be sent again is sent again by the transport; this would keep a copy of every request.
+            .retry(reqwest::retry::never())
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)

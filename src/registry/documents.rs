@@ -230,7 +230,7 @@ impl Transport {
             let read = read_document(&mut answer.response, limit, stall, room_in).await;
             let kind = match read {
                 Ok(Read::All(body, room)) => {
-                    return Ok(Fetched::new(&answer, (body, room), attempts));
+                    return Ok(Fetched::new(answer, (body, room), attempts));
                 }
                 Ok(Read::Crowded(bytes)) => {
                     // It is asked for anew: nobody keeps an answer waiting, and what has come of it.

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use url::Url;
 
 use super::auth::Challenge;
 use super::limit::{Gate, Kind, Permit};
@@ -26,6 +27,44 @@ const LACKING_BLOBS_MIN: u64 = 8;
 /// How long a request waits for the first answer of a registry.
 const INTRODUCTION_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How a registry is reached, found once a run: it would be made anew for each of thousands of requests.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// The root of its API.
+    pub(super) base: Url,
+    /// The HTTP client for requests to its own origin, once there was one.
+    client: OnceLock<reqwest::Client>,
+}
+
+impl Way {
+    pub(super) const fn new(base: Url) -> Self {
+        Self {
+            base,
+            client: OnceLock::new(),
+        }
+    }
+
+    /// Whether `url` has the registry's own origin.
+    pub(super) fn is_home(&self, url: &Url) -> bool {
+        let Self { base, .. } = self;
+        base.scheme() == url.scheme()
+            && base.host() == url.host()
+            && base.port_or_known_default() == url.port_or_known_default()
+    }
+
+    /// The HTTP client for its own origin, which `make` makes where there is none yet.
+    pub(super) fn client<E>(
+        &self,
+        make: impl FnOnce() -> Result<reqwest::Client, E>,
+    ) -> Result<reqwest::Client, E> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let made = make()?;
+        Ok(self.client.get_or_init(|| made).clone())
+    }
+}
+
 /// What is known of one registry.
 #[derive(Debug)]
 pub(super) struct Host {
@@ -35,6 +74,8 @@ pub(super) struct Host {
     turns: Turns,
     first: Arc<Semaphore>,
     has_met: AtomicBool,
+    verified: OnceLock<Arc<Way>>,
+    unverified: OnceLock<Arc<Way>>,
     // Whoever is on a way that is not checked can say what he likes there, and there alone.
     challenges: Mutex<HashMap<Tls, Challenge>>,
     self_mount: AtomicU8,
@@ -78,6 +119,8 @@ impl Host {
             turns: Turns::default(),
             first: Arc::new(Semaphore::new(1)),
             has_met: AtomicBool::new(false),
+            verified: OnceLock::new(),
+            unverified: OnceLock::new(),
             challenges: Mutex::default(),
             self_mount: AtomicU8::new(0),
             heads: AtomicU8::new(0),
@@ -87,6 +130,14 @@ impl Host {
             lacking: AtomicU64::new(0),
             learns: AtomicBool::new(false),
             no_split: AtomicBool::new(false),
+        }
+    }
+
+    /// How it is reached over connections of this kind, once that is known.
+    pub(super) const fn way(&self, tls: Tls) -> &OnceLock<Arc<Way>> {
+        match tls {
+            Tls::Verified => &self.verified,
+            Tls::Unverified => &self.unverified,
         }
     }
 

@@ -47,7 +47,9 @@ impl Client {
         ) {
             return Ok(());
         }
-        let Some(authorization) = self.transport.authorization(&call).await? else {
+        let host = self.transport.host(repository.registry());
+        let authorization = self.transport.authorization(&call, &host).await?;
+        let Some(authorization) = authorization else {
             return Ok(());
         };
         let token = authorization.header().trim_start_matches("Bearer ");

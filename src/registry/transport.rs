@@ -23,7 +23,7 @@ use super::call::{Answer, Call, Lane, Payload, Redirects, Target, read_up_to, re
 use super::connect::{Connections, Errand};
 use super::documents::Documents;
 use super::error::{Error, ErrorKind, NetworkError, Words, is_passing_status};
-use super::host::{Host, scheme_after};
+use super::host::{Host, Way, scheme_after};
 use super::place::{check_place, shown};
 use super::rate::Bandwidth;
 use super::settings::Settings;
@@ -61,6 +61,10 @@ impl Transport {
     /// What is known of `registry`.
     pub(super) fn host(&self, registry: &Registry) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        // The usual case by itself: a name is copied only to be kept.
+        if let Some(host) = hosts.get(registry) {
+            return Arc::clone(host);
+        }
         let make = || Arc::new(Host::new(self.settings.rates.get(registry).copied()));
         Arc::clone(hosts.entry(registry.clone()).or_insert_with(make))
     }
@@ -109,9 +113,25 @@ impl Transport {
     /// The root of the API of the registry of `repository`: always HTTPS, but plain HTTP on loopback, or
     /// where certificates are not checked, if TLS is not spoken there.
     pub(super) async fn base(&self, repository: &Repository, side: Side) -> Result<Url, Error> {
+        let host = self.host(repository.registry());
+        let way = self.way(&host, repository, side).await?;
+        Ok(way.base.clone())
+    }
+
+    /// How `host`, the registry of `repository`, is reached.
+    async fn way(
+        &self,
+        host: &Host,
+        repository: &Repository,
+        side: Side,
+    ) -> Result<Arc<Way>, Error> {
         let registry = repository.registry();
-        let https = format!("https://{}/v2/", registry.authority());
         let tls = self.settings.party(side).tls_of(repository);
+        let known = host.way(tls);
+        if let Some(way) = known.get() {
+            return Ok(Arc::clone(way));
+        }
+        let https = format!("https://{}/v2/", registry.authority());
         let scheme = if registry.is_loopback() || tls == Tls::Unverified {
             let work = async || self.probe(repository, side, &https).await;
             let key = (registry.clone(), tls);
@@ -119,7 +139,8 @@ impl Transport {
         } else {
             "https"
         };
-        url_of(&format!("{scheme}://{}/v2/", registry.authority()))
+        let base = url_of(&format!("{scheme}://{}/v2/", registry.authority()))?;
+        Ok(Arc::clone(known.get_or_init(|| Arc::new(Way::new(base)))))
     }
 
     /// Which scheme a registry speaks that need not speak TLS.
@@ -223,10 +244,11 @@ impl Transport {
         host: &Arc<Host>,
         attempt: u32,
     ) -> Result<Tried, Error> {
-        let base = self.base(call.repository, call.side).await?;
+        let way = self.way(host, call.repository, call.side).await?;
+        let base = &way.base;
         let mut url = match &call.target {
             Target::Path(path) => base.join(path).map_err(|_| {
-                call.error(&base, attempt, ErrorKind::Protocol("the path makes no URL"))
+                call.error(base, attempt, ErrorKind::Protocol("the path makes no URL"))
             })?,
             Target::Url(url) => url.clone(),
         };
@@ -236,21 +258,25 @@ impl Transport {
         };
         let _first = host.introduction().await;
         // Credentials go to the registry's own origin and never come back after leaving it.
-        let mut at_home = url.origin() == base.origin();
+        let mut at_home = way.is_home(&url);
         let mut authorization = None;
         // Who relays has waited for its turn before it took its lanes.
         let relays = matches!(call.method, Method::GET | Method::PUT);
         let mut is_prepaid = call.lane == Lane::Held && relays && attempt == 1;
         for _ in 0..=REDIRECTS_MAX {
             if at_home {
-                authorization = self.authorization(call).await?;
+                authorization = self.authorization(call, host).await?;
                 if !is_prepaid {
                     host.turn_of(call.kind).await;
                 }
                 is_prepaid = false;
             }
-            let sent = self.execute(call, &url, authorization.as_ref(), attempt);
-            let response = match sent.await {
+            let trial = Trial {
+                attempt,
+                at_home,
+                authorization: authorization.as_ref(),
+            };
+            let response = match self.execute(call, (&way, &url), trial).await {
                 Ok(response) => response,
                 Err(error) => return Ok(Tried::Failed(error)),
             };
@@ -269,18 +295,13 @@ impl Transport {
             }
             let replayable = matches!(call.method, Method::GET | Method::HEAD);
             if status.is_redirection() && replayable {
-                url = Self::redirect(call, &url, &response, &base)?;
-                at_home &= url.origin() == base.origin();
+                url = Self::redirect(call, &url, &response, base)?;
+                at_home &= way.is_home(&url);
                 if !at_home {
                     authorization = None;
                 }
                 continue;
             }
-            let trial = Trial {
-                attempt,
-                at_home,
-                authorization: authorization.as_ref(),
-            };
             return self.complaint(call, host, response, trial).await;
         }
         Err(call.error(
@@ -294,17 +315,21 @@ impl Transport {
     async fn execute(
         &self,
         call: &mut Call<'_>,
-        url: &Url,
-        authorization: Option<&Authorization>,
-        attempt: u32,
+        (way, url): (&Way, &Url),
+        trial: Trial<'_>,
     ) -> Result<reqwest::Response, Error> {
-        let client = self
-            .client((call.repository, call.side), Errand::Api, url)
-            .map_err(|kind| call.error(url, attempt, kind))?;
+        let attempt = trial.attempt;
+        let client = || self.client((call.repository, call.side), Errand::Api, url);
+        let client = if trial.at_home {
+            way.client(client)
+        } else {
+            client()
+        };
+        let client = client.map_err(|kind| call.error(url, attempt, kind))?;
         let mut request = client
             .request(call.method.clone(), url.clone())
             .headers(call.headers.clone());
-        if let Some(value) = authorization {
+        if let Some(value) = trial.authorization {
             let mut header = HeaderValue::from_str(value.header()).map_err(|_| {
                 call.error(
                     url,
