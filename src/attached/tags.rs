@@ -41,7 +41,8 @@ impl TagKind {
     /// The tag of this kind for `subject`.
     pub fn of(self, subject: &Digest) -> Tag {
         let name = subject.algorithm().name();
-        let digits: String = subject.hex().chars().take(DIGITS).collect();
+        let hex = subject.hex();
+        let digits = hex.get(..DIGITS).unwrap_or(&hex);
         let text = format!("{name}-{digits}{}", self.suffix());
         // At most 76 letters, digits, `-` and `.`: always a tag.
         text.parse().unwrap_or_else(|_| Tag::latest())

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Deserialize, Deserializer};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 use sha2::Digest as _;
 
@@ -35,6 +35,9 @@ impl Algorithm {
         }
     }
 }
+
+/// As many hexadecimal digits as the longest digest has.
+const DIGITS_MAX: usize = 128;
 
 /// The digest of some bytes: algorithm and value, both certain.
 ///
@@ -70,19 +73,34 @@ impl Digest {
 
     /// The value in lower-case hexadecimal digits, without the algorithm.
     pub fn hex(&self) -> String {
-        let mut text = String::with_capacity(2 * self.algorithm.bytes());
-        for byte in self.value.iter().take(self.algorithm.bytes()) {
-            for nibble in [byte >> 4, byte & 0x0f] {
-                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-            }
+        let mut digits = [0; DIGITS_MAX];
+        self.digits(&mut digits).to_owned()
+    }
+
+    /// The same, written into `digits`.
+    fn digits<'a>(&self, digits: &'a mut [u8; DIGITS_MAX]) -> &'a str {
+        let digit = |nibble: u8| match nibble {
+            0..=9 => b'0' + nibble,
+            _ => b'a' + nibble - 10,
+        };
+        let bytes = self.value.iter().take(self.algorithm.bytes());
+        for ([high, low], byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
+            *high = digit(byte >> 4);
+            *low = digit(byte & 0x0f);
         }
-        text
+        let digits = digits.get(..2 * self.algorithm.bytes());
+        // They are ASCII, and there are as many.
+        let text = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        text.unwrap_or_default()
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm.name(), self.hex())
+        let mut digits = [0; DIGITS_MAX];
+        f.write_str(self.algorithm.name())?;
+        f.write_str(":")?;
+        f.write_str(self.digits(&mut digits))
     }
 }
 
@@ -125,8 +143,19 @@ impl FromStr for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Digest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Digest, E> {
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Manifests: raw bytes with a parsed view.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -299,9 +300,16 @@ impl Part {
 /// A name as readers that fold case compare it: Go's `encoding/json` takes `Digest` and `dige\u{17f}t`
 /// for `digest`, and the last of them counts.
 fn folded(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
     // To upper case first: the long s has no other lower case than itself.
     name.to_uppercase().to_lowercase()
 }
+
+/// A field's name; a copy only where it is written with escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Refuses a document of which readers would see different fields: one that names a field twice, or a
 /// field that decides something in another case. What is under annotations is nobody's field.
@@ -359,7 +367,7 @@ impl<'de> Visitor<'de> for Spelled {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = BTreeSet::new();
-        while let Some(key) = map.next_key::<String>()? {
+        while let Some(Name(key)) = map.next_key::<Name<'de>>()? {
             let refused = |what: &str| {
                 Err(serde::de::Error::custom(format_args!(
                     "the field `{key}` {what}"
