@@ -33,6 +33,7 @@ mod rate;
 mod relay;
 mod resume;
 mod rights;
+mod roots;
 mod service;
 mod settings;
 mod tag_page;

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
@@ -23,6 +23,7 @@ use crate::oci::Registry;
 use super::error::NetworkError;
 use super::place::is_loopback;
 use super::proxy::Proxies;
+use super::roots::{SystemRoots, WhenNeeded};
 use super::tls::{Certificates, HostCertificates, Identity, Tls};
 
 /// How long a connection may take to come up.
@@ -60,8 +61,7 @@ pub(super) enum Errand {
 pub(super) struct Connections {
     certificates: Certificates,
     proxies: Proxies,
-    // Read once, and only where a certificate is checked: that is most of the time a run without work takes.
-    roots: OnceLock<Result<Arc<RootCertStore>, String>>,
+    roots: SystemRoots,
     clients: Mutex<HashMap<Profile, reqwest::Client>>,
 }
 
@@ -70,7 +70,7 @@ impl Connections {
         Self {
             certificates,
             proxies,
-            roots: OnceLock::new(),
+            roots: SystemRoots::default(),
             clients: Mutex::default(),
         }
     }
@@ -205,7 +205,16 @@ impl Connections {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(failed)?;
+        let is_given = registry.is_some() || host.is_some();
         let builder = match profile.tls {
+            Tls::Verified
+                if profile.is_loopback && !is_given && self.certificates.authorities.is_empty() =>
+            {
+                let verifier = WhenNeeded::new(self.roots.clone(), provider);
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(verifier))
+            }
             Tls::Verified => {
                 let given = [registry, host].into_iter().flatten();
                 builder.with_root_certificates(self.trusted(given)?)
@@ -267,16 +276,15 @@ impl Connections {
         &self,
         given: impl Iterator<Item = &'a HostCertificates>,
     ) -> Result<Arc<RootCertStore>, NetworkError> {
-        let system = self.roots.get_or_init(system_roots);
         let mut more = given
             .flat_map(|host| &host.authorities)
             .chain(&self.certificates.authorities)
             .peekable();
-        let system = match system {
-            Ok(roots) => Arc::clone(roots),
+        let system = match self.roots.read() {
+            Ok(roots) => roots,
             // Those that are given may do.
             Err(_) if more.peek().is_some() => Arc::new(RootCertStore::empty()),
-            Err(why) => return Err(NetworkError::Unusable(why.clone())),
+            Err(why) => return Err(NetworkError::Unusable(why)),
         };
         if more.peek().is_none() {
             return Ok(system);
@@ -289,25 +297,6 @@ impl Connections {
         }
         Ok(Arc::new(roots))
     }
-}
-
-/// The system's authorities: those of `SSL_CERT_FILE` and `SSL_CERT_DIR` where they are set.
-fn system_roots() -> Result<Arc<RootCertStore>, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    // Systems have some that are not well formed; they vouch for nobody.
-    roots.add_parsable_certificates(found.certs);
-    if !roots.is_empty() {
-        for error in &found.errors {
-            tracing::warn!(%error, "a part of the system's certificates cannot be read");
-        }
-        return Ok(Arc::new(roots));
-    }
-    let why = found.errors.first().map(ToString::to_string);
-    Err(match why {
-        Some(why) => format!("there are no authorities to check certificates with: {why}"),
-        None => "there are no authorities to check certificates with on this system".to_owned(),
-    })
 }
 
 fn with_identity(

@@ -146,3 +146,19 @@ fn the_certificate_of_a_proxy_is_checked_whatever_is_said_of_registries() {
     assert!(!takes(&other, "proxy.test"));
     assert!(takes(&other, "registry.test"));
 }
+
+/// They are 300 texts to be decoded, for a registry that speaks plain HTTP as a rule.
+#[test]
+fn the_systems_authorities_are_not_read_for_loopback_before_a_certificate_is_seen() {
+    let connections = Connections::new(Certificates::default(), Proxies::default());
+    let of = |name: &str| {
+        let (registry, url) = (name.parse().unwrap(), format!("https://{name}/v2/"));
+        let errand = (Errand::Api, &url.parse().unwrap());
+        // Whether there are any is the system's business.
+        drop(connections.client(&registry, Tls::Verified, errand));
+        connections.roots.are_read()
+    };
+    assert!(!of("127.0.0.1:5000"));
+    assert!(!of("localhost:5000"));
+    assert!(of("registry.test"));
+}

@@ -60,8 +60,8 @@ impl Way {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
-        let made = make()?;
-        Ok(self.client.get_or_init(|| made).clone())
+        let client = make()?;
+        Ok(self.client.get_or_init(|| client).clone())
     }
 }
 
