@@ -110,6 +110,15 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// The value of a hexadecimal digit, and more than any has of what is none.
+const fn nibble(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => u8::MAX,
+    }
+}
+
 impl FromStr for Digest {
     type Err = Error;
 
@@ -127,15 +136,12 @@ impl FromStr for Digest {
             return Err(fail("its length does not fit its algorithm"));
         }
         let mut value = [0; 64];
-        for (slot, pair) in value.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            for digit in pair {
-                let nibble = match digit {
-                    b'0'..=b'9' => digit - b'0',
-                    b'a'..=b'f' => digit - b'a' + 10,
-                    _ => return Err(fail("it has other characters than 0-9 and a-f")),
-                };
-                *slot = *slot << 4 | nibble;
+        for (slot, pair) in value.iter_mut().zip(hex.as_bytes().as_chunks().0) {
+            let [high, low] = pair.map(nibble);
+            if high | low > 0x0f {
+                return Err(fail("it has other characters than 0-9 and a-f"));
             }
+            *slot = high << 4 | low;
         }
         Ok(Self { algorithm, value })
     }
