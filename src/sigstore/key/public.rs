@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rsa::PublicEncryptingKey;
-use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use ed25519_dalek::{Sha512, Signature, VerifyingKey};
 
 use super::super::{Refusal, to_base64};
@@ -14,12 +14,23 @@ use super::KeyError;
 use super::pem::{self, form};
 
 /// A public key, known to be well-formed, on its curve, and large enough. Cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct PublicKey {
     /// In the one encoding that DER has for it.
     spki: Arc<[u8]>,
     kind: Kind,
+    /// For each of the algorithms of its kind: thousands of signatures are verified with one key.
+    parsed: Arc<[ParsedPublicKey]>,
 }
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        // The rest follows from it.
+        self.spki == other.spki
+    }
+}
+
+impl Eq for PublicKey {}
 
 /// The kinds of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,26 +67,25 @@ impl Kind {
         }
     }
 
-    /// Whether `spki` is a key of this kind, in its one encoding: raw points, compressed ones and
-    /// trailing bytes are not.
-    fn fits(self, spki: &[u8]) -> bool {
-        // The algorithms of a kind differ in the hash alone.
-        let Some(algorithm) = self.algorithms().first() else {
-            return false;
+    /// `spki` as a key of this kind for each algorithm, where it is one in its one encoding: raw points,
+    /// compressed ones and trailing bytes are not.
+    fn parse(self, spki: &[u8]) -> Option<Arc<[ParsedPublicKey]>> {
+        let parse = |algorithm: &&'static dyn VerificationAlgorithm| {
+            let key = ParsedPublicKey::new(*algorithm, spki).ok()?;
+            let canonical = key.as_der().ok()?;
+            (canonical.as_ref() == spki).then_some(key)
         };
-        UnparsedPublicKey::new(*algorithm, spki)
-            .parse()
-            .and_then(|key| key.as_der().map_err(Into::into))
-            .is_ok_and(|canonical| canonical.as_ref() == spki)
+        self.algorithms().iter().map(parse).collect()
     }
 }
 
 impl PublicKey {
     /// Reads a `SubjectPublicKeyInfo`.
     pub(in crate::sigstore) fn from_der(spki: &[u8]) -> Result<Self, KeyError> {
-        let kind = KINDS.into_iter().find(|kind| kind.fits(spki));
+        let mut kinds = KINDS.into_iter();
+        let found = kinds.find_map(|kind| Some((kind, kind.parse(spki)?)));
         let unknown = || form(&format!("it is no public key that is known; {KINDS_KNOWN}"));
-        let kind = kind.ok_or_else(unknown)?;
+        let (kind, parsed) = found.ok_or_else(unknown)?;
         if kind == Kind::Rsa {
             let size = PublicEncryptingKey::from_der(spki).map(|key| key.key_size_bits());
             if !size.is_ok_and(|bits| (2048..=8192).contains(&bits)) {
@@ -85,6 +95,7 @@ impl PublicKey {
         Ok(Self {
             spki: spki.into(),
             kind,
+            parsed,
         })
     }
 
@@ -113,10 +124,8 @@ impl PublicKey {
     ///
     /// [`Refusal::Signature`] when this key did not make it.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Refusal> {
-        let is_made = self.kind.algorithms().iter().any(|algorithm| {
-            let key = UnparsedPublicKey::new(*algorithm, &*self.spki);
-            key.verify(message, signature).is_ok()
-        });
+        let mut keys = self.parsed.iter();
+        let is_made = keys.any(|key| key.verify_sig(message, signature).is_ok());
         if is_made || (self.kind == Kind::Ed25519 && self.made_prehashed(message, signature)) {
             Ok(())
         } else {
