@@ -29,6 +29,15 @@ impl Content {
         let end = within(end);
         Self::Bytes(bytes.slice(within(first).min(end)..end))
     }
+
+    /// A part of a file, from the first byte to before the second.
+    pub(crate) fn part_of_file(file: File, first: u64, end: u64) -> Self {
+        Self::File {
+            file,
+            offset: first,
+            left: end.saturating_sub(first),
+        }
+    }
 }
 
 impl Body for Content {

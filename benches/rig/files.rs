@@ -44,11 +44,7 @@ impl Handler for Files {
             return Ok(web::empty(StatusCode::NOT_FOUND));
         };
         let range = request.headers().get(header::RANGE);
-        let part = |first, end: u64| Content::File {
-            file,
-            offset: first,
-            left: end.saturating_sub(first),
-        };
+        let part = |first, end| Content::part_of_file(file, first, end);
         Ok(web::content(range, length, part))
     }
 }

@@ -13,6 +13,7 @@ mod stats;
 mod store;
 mod uploads;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,13 +31,16 @@ use crate::web::{self, Answer, Handler, Place};
 
 pub(crate) use load::{LayoutBlob, blobs};
 
+use load::Layout;
 use route::{Query, Route};
 use stats::Stats;
-use store::{Blob, Manifest, Store};
+use store::{Blob, Kept, Manifest, Store};
 use uploads::Uploads;
 
 /// The largest manifest that is taken, in bytes: four times what registries take.
 const MANIFEST_MAX: usize = 16 * 1024 * 1024;
+/// The largest blob of a layout that is held in memory, in bytes; of a larger one each piece is copied once more.
+const HELD_MAX: u64 = 256 * 1024 * 1024;
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -70,7 +74,10 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     let mut base = Store::new(options.referrers);
     for folder in &options.layout {
-        load::load(&mut base, folder)
+        let held_max = HELD_MAX;
+        let layout = Layout { folder, held_max };
+        layout
+            .load(&mut base)
             .map_err(|error| format!("the layout {}: {error}", folder.display()))?;
     }
     let challenge = options.realm.as_deref().zip(options.service.as_deref());
@@ -249,13 +256,23 @@ impl Registry {
 
     fn blob(&self, parts: &request::Parts, name: &str, digest: &str) -> Answer {
         let found = self.store().blob(name, digest).cloned();
-        // What was dropped is as unknown as what never was there.
-        let Some(bytes) = found.and_then(|blob| blob.bytes) else {
-            return refusal(StatusCode::NOT_FOUND, "BLOB_UNKNOWN");
+        let range = parts.headers.get(header::RANGE);
+        let mut answer = match found.map(|blob| (blob.kept, blob.size)) {
+            Some((Kept::Held(bytes), size)) => {
+                let part = |first, end| Content::part_of(&bytes, first, end);
+                web::content(range, size, part)
+            }
+            Some((Kept::OnDisk(path), size)) => match File::open(path) {
+                Ok(file) => web::content(range, size, |first, end| {
+                    Content::part_of_file(file, first, end)
+                }),
+                Err(_) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+            },
+            // What was dropped is as unknown as what never was there.
+            Some((Kept::Nowhere, _)) | None => {
+                return refusal(StatusCode::NOT_FOUND, "BLOB_UNKNOWN");
+            }
         };
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let part = |first, end| Content::part_of(&bytes, first, end);
-        let mut answer = web::content(parts.headers.get(header::RANGE), length, part);
         set(&mut answer, CONTENT_DIGEST, digest);
         answer
     }
@@ -328,7 +345,8 @@ impl Registry {
         let Some((size, bytes)) = received else {
             return Ok(refusal(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"));
         };
-        self.store().put_blob(name, &digest, Blob { size, bytes });
+        let kept = bytes.map_or(Kept::Nowhere, Kept::Held);
+        self.store().put_blob(name, &digest, Blob { size, kept });
         Ok(stored(name, &digest))
     }
 }

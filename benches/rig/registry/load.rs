@@ -1,7 +1,7 @@
 //! The images of an OCI layout, into memory.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::Failure;
 
-use super::store::{Blob, Manifest, Store};
+use super::store::{Blob, Kept, Manifest, Store};
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
@@ -40,10 +40,14 @@ pub(crate) struct LayoutBlob {
     pub(crate) bytes: Bytes,
 }
 
-/// All blobs of a layout that are no manifests, each once, in the order of their digests.
+/// All blobs of a layout that are no manifests, each once, in the order of their digests, and in memory.
 pub(crate) fn blobs(folder: &Path) -> Result<Vec<LayoutBlob>, Failure> {
     let mut store = Store::new(false);
-    load(&mut store, folder)?;
+    let layout = Layout {
+        folder,
+        held_max: u64::MAX,
+    };
+    layout.load(&mut store)?;
     let mut blobs: Vec<LayoutBlob> = store
         .blobs()
         .map(|(repository, digest, bytes)| LayoutBlob {
@@ -59,58 +63,82 @@ pub(crate) fn blobs(folder: &Path) -> Result<Vec<LayoutBlob>, Failure> {
     Ok(blobs)
 }
 
-/// Adds all images of a layout whose names are REPOSITORY:TAG.
-pub(super) fn load(store: &mut Store, folder: &Path) -> Result<(), Failure> {
-    let index: Document = serde_json::from_slice(&fs::read(folder.join("index.json"))?)?;
-    for entry in &index.manifests {
-        let Some(name) = entry.annotations.get(REF_NAME) else {
-            continue;
+/// A layout to be loaded.
+#[derive(Debug)]
+pub(super) struct Layout<'a> {
+    pub(super) folder: &'a Path,
+    /// Larger blobs stay on disk, in bytes.
+    pub(super) held_max: u64,
+}
+
+impl Layout<'_> {
+    /// Adds all images whose names are REPOSITORY:TAG.
+    pub(super) fn load(&self, store: &mut Store) -> Result<(), Failure> {
+        let index = fs::read(self.folder.join("index.json"))?;
+        let index: Document = serde_json::from_slice(&index)?;
+        for entry in &index.manifests {
+            let Some(name) = entry.annotations.get(REF_NAME) else {
+                continue;
+            };
+            let (name, tag) = name
+                .rsplit_once(':')
+                .ok_or_else(|| format!("`{name}` is not REPOSITORY:TAG"))?;
+            self.load_manifest(store, name, entry)?;
+            let manifest = store.manifest(name, &entry.digest).cloned();
+            if let Some(manifest) = manifest {
+                store.put_manifest(name, &entry.digest, Some(tag), manifest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a manifest with all that it names, children before parents.
+    fn load_manifest(
+        &self,
+        store: &mut Store,
+        name: &str,
+        descriptor: &Descriptor,
+    ) -> Result<(), Failure> {
+        if store.has_manifest(name, &descriptor.digest) {
+            return Ok(());
+        }
+        let bytes = self.read(&descriptor.digest)?;
+        let document: Document = serde_json::from_slice(&bytes)?;
+        for child in &document.manifests {
+            self.load_manifest(store, name, child)?;
+        }
+        for blob in document.config.iter().chain(&document.layers) {
+            if !store.mount(name, &blob.digest, None) {
+                store.put_blob(name, &blob.digest, self.blob(&blob.digest)?);
+            }
+        }
+        let media_type = HeaderValue::from_str(&descriptor.media_type)?;
+        let manifest = Manifest::new(bytes, Some(media_type), &descriptor.digest)
+            .ok_or_else(|| format!("{} is no digest", descriptor.digest))?;
+        store.put_manifest(name, &descriptor.digest, None, manifest);
+        Ok(())
+    }
+
+    fn blob(&self, digest: &str) -> Result<Blob, Failure> {
+        let path = self.path(digest)?;
+        let facts = fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let size = facts.len();
+        let kept = if size > self.held_max {
+            Kept::OnDisk(path)
+        } else {
+            Kept::Held(self.read(digest)?)
         };
-        let (name, tag) = name
-            .rsplit_once(':')
-            .ok_or_else(|| format!("`{name}` is not REPOSITORY:TAG"))?;
-        load_manifest(store, folder, name, entry)?;
-        let manifest = store.manifest(name, &entry.digest).cloned();
-        if let Some(manifest) = manifest {
-            store.put_manifest(name, &entry.digest, Some(tag), manifest);
-        }
+        Ok(Blob { size, kept })
     }
-    Ok(())
-}
 
-/// Adds a manifest with all that it names, children before parents.
-fn load_manifest(
-    store: &mut Store,
-    folder: &Path,
-    name: &str,
-    descriptor: &Descriptor,
-) -> Result<(), Failure> {
-    if store.has_manifest(name, &descriptor.digest) {
-        return Ok(());
+    fn read(&self, digest: &str) -> Result<Bytes, Failure> {
+        let path = self.path(digest)?;
+        let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(bytes.into())
     }
-    let bytes = read(folder, &descriptor.digest)?;
-    let document: Document = serde_json::from_slice(&bytes)?;
-    for child in &document.manifests {
-        load_manifest(store, folder, name, child)?;
-    }
-    for blob in document.config.iter().chain(&document.layers) {
-        if !store.mount(name, &blob.digest, None) {
-            let bytes = read(folder, &blob.digest)?;
-            let size = u64::try_from(bytes.len())?;
-            let bytes = Some(bytes);
-            store.put_blob(name, &blob.digest, Blob { size, bytes });
-        }
-    }
-    let media_type = HeaderValue::from_str(&descriptor.media_type)?;
-    let manifest = Manifest::new(bytes, Some(media_type), &descriptor.digest)
-        .ok_or_else(|| format!("{} is no digest", descriptor.digest))?;
-    store.put_manifest(name, &descriptor.digest, None, manifest);
-    Ok(())
-}
 
-fn read(folder: &Path, digest: &str) -> Result<Bytes, Failure> {
-    let (algorithm, hex) = digest.split_once(':').ok_or("a digest without a colon")?;
-    let path = folder.join("blobs").join(algorithm).join(hex);
-    let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(bytes.into())
+    fn path(&self, digest: &str) -> Result<PathBuf, Failure> {
+        let (algorithm, hex) = digest.split_once(':').ok_or("a digest without a colon")?;
+        Ok(self.folder.join("blobs").join(algorithm).join(hex))
+    }
 }

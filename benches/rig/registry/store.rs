@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,8 +24,18 @@ pub(super) struct Store {
 #[derive(Debug, Clone)]
 pub(super) struct Blob {
     pub(super) size: u64,
-    /// Nothing, where only the size was kept.
-    pub(super) bytes: Option<Bytes>,
+    pub(super) kept: Kept,
+}
+
+/// Where the bytes of a blob are.
+#[derive(Debug, Clone)]
+pub(super) enum Kept {
+    /// Nowhere: only the size was kept.
+    Nowhere,
+    /// In memory.
+    Held(Bytes),
+    /// In a file: what would need much memory.
+    OnDisk(PathBuf),
 }
 
 /// A manifest, with its headers as they are sent.
@@ -131,12 +142,14 @@ impl Store {
         self.blobs.get(digest)
     }
 
-    /// All blobs whose bytes are here, once for each repository that has them.
+    /// All blobs that are in memory, once for each repository that has them.
     pub(super) fn blobs(&self) -> impl Iterator<Item = (&str, &str, Bytes)> {
         self.repositories.iter().flat_map(|(name, repository)| {
             repository.blobs.iter().filter_map(|digest| {
-                let bytes = self.blobs.get(digest)?.bytes.clone()?;
-                Some((name.as_str(), &**digest, bytes))
+                let Kept::Held(bytes) = &self.blobs.get(digest)?.kept else {
+                    return None;
+                };
+                Some((name.as_str(), &**digest, bytes.clone()))
             })
         })
     }
@@ -146,7 +159,7 @@ impl Store {
         let digest: Arc<str> = digest.into();
         let stored = self.blobs.entry(Arc::clone(&digest));
         let stored = stored.or_insert_with(|| blob.clone());
-        if stored.bytes.is_none() {
+        if matches!(stored.kept, Kept::Nowhere) {
             *stored = blob;
         }
         self.repository(name).blobs.insert(digest);
