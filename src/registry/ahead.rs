@@ -3,8 +3,8 @@
 //! A destination takes the bytes of a session in order, so the parts are read side by side and passed on one
 //! after the other. That helps where a source gives each connection only so much (object stores and content
 //! networks do), and nowhere else: on loopback one connection is as fast as the machine. So it is begun only
-//! once a relay was seen to wait for its source and nothing else, with lanes of large transfers that nobody
-//! else wants, and it is left again where it brings nothing.
+//! once a relay was seen to wait for its source and nothing else, and is the only large one that reads there: many
+//! share the line already. It is left again where it brings nothing.
 
 use std::fmt;
 use std::ops::Range;
@@ -122,7 +122,8 @@ impl Ahead {
         let is_worth_it = descriptor.size.saturating_sub(offset) >= REST_BYTES_MIN
             && gauge.is_bound()
             && transport.bandwidth.is_none()
-            && host.may_split();
+            && host.may_split()
+            && host.gate.has_one(Kind::Large);
         if !is_worth_it {
             return None;
         }

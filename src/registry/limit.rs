@@ -156,6 +156,11 @@ impl Gate {
         })
     }
 
+    /// Whether no more than one request of this kind is under way.
+    pub(super) fn has_one(&self, kind: Kind) -> bool {
+        self.state().lane(kind).used <= 1
+    }
+
     /// A request of this kind went well.
     pub(super) fn praise(&self, kind: Kind) {
         let mut state = self.state();
