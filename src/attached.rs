@@ -56,10 +56,21 @@ use update::History;
 pub struct Referrer {
     /// The view. Its artifact type may lie: go-containerregistry writes the config's media type.
     pub descriptor: Descriptor,
+    /// Who lists it.
+    pub listed: By,
     /// The entry as it was served.
     pub raw: Box<RawValue>,
     /// The list that it stood in: whoever holds an entry holds the room that all of it takes.
     pub list: Bytes,
+}
+
+/// Who lists a referrer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The registry, which lists what it has.
+    Registry,
+    /// Whoever wrote the fallback tag: what it names may have been deleted since.
+    Client,
 }
 
 /// A change of what stands under a tag.
@@ -154,6 +165,16 @@ impl Attached {
     pub fn on(&self, side: Side) -> Self {
         Self {
             client: self.client.on(side),
+            inner: Arc::clone(&self.inner),
+        }
+    }
+
+    /// The same for somebody who need not see what a registry serves, if that is the same as before: see
+    /// [`Client::recalling`].
+    #[must_use]
+    pub fn recalling(&self) -> Self {
+        Self {
+            client: self.client.recalling(),
             inner: Arc::clone(&self.inner),
         }
     }

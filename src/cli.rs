@@ -4,6 +4,7 @@
 
 mod access;
 mod args;
+mod cache;
 mod compose;
 mod copy;
 mod error;
@@ -53,6 +54,8 @@ struct Environment {
     runtime_dir: Option<OsString>,
     /// `XDG_CONFIG_HOME`.
     config_home: Option<OsString>,
+    /// `XDG_CACHE_HOME`.
+    cache_home: Option<OsString>,
     /// The number of the user.
     uid: Option<u32>,
     /// Where programs are.
@@ -82,6 +85,7 @@ impl Environment {
             registry_auth_file: nonempty("REGISTRY_AUTH_FILE"),
             runtime_dir: nonempty("XDG_RUNTIME_DIR"),
             config_home: nonempty("XDG_CONFIG_HOME"),
+            cache_home: nonempty("XDG_CACHE_HOME"),
             uid: std::fs::metadata("/proc/self").ok().map(|own| own.uid()),
             path: nonempty("PATH"),
             cosign_password: std::env::var("COSIGN_PASSWORD").ok().map(Into::into),

@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 /// Module, floor, and what it may name of this crate: lower floors, and the same where no circle
 /// comes of it.
 const TABLE: &[(&str, u8, &[&str])] = &[
+    ("folder", 0, &[]),
     ("limits", 0, &[]),
     ("oci", 0, &["limits"]),
     ("text", 0, &["limits"]),
+    ("cache", 1, &["folder", "limits", "oci"]),
     ("list", 1, &["limits", "oci", "text"]),
     ("compose", 1, &["limits", "list", "oci", "text"]),
     ("plan", 1, &["list", "oci"]),
@@ -23,11 +25,15 @@ const TABLE: &[(&str, u8, &[&str])] = &[
     ("event", 1, &["oci", "plan", "text"]),
     ("flight", 2, &[]),
     ("pace", 2, &[]),
-    ("registry", 2, &["flight", "limits", "oci"]),
+    ("registry", 2, &["cache", "flight", "limits", "oci"]),
     ("sigstore", 2, &["limits", "oci", "text"]),
     ("layout", 2, &["limits", "oci"]),
     ("keyless", 3, &["limits", "registry", "sigstore", "text"]),
-    ("attached", 3, &["flight", "limits", "oci", "registry"]),
+    (
+        "attached",
+        3,
+        &["flight", "folder", "limits", "oci", "registry"],
+    ),
     (
         "transfer",
         3,
@@ -101,7 +107,10 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("println!", &[]),
     ("eprint!", &[]),
     ("eprintln!", &[]),
-    ("std::fs", &["attached", "cli", "layout", "report"]),
+    (
+        "std::fs",
+        &["attached", "cache", "cli", "folder", "layout", "report"],
+    ),
     ("tokio::fs", &["cli", "layout", "report"]),
     // Tasks belong to somebody who ends them.
     ("tokio::spawn", &[]),

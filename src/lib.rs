@@ -27,15 +27,17 @@
 //! 3. [`transfer`]: one image · [`serve`]: a layout as a registry
 //! 2. [`registry`]: the distribution API · [`layout`]: OCI image layouts · [`flight`]: one run per key ·
 //!    [`pace`]: a job's clock
-//! 1. [`list`] · [`compose`] · [`plan`] · [`policy`] · [`event`]: pure
+//! 1. [`list`] · [`compose`] · [`plan`] · [`policy`] · [`event`]: pure · [`cache`]: bytes by their digests, on disk
 //! 0. [`oci`]: the words of the specifications · [`text`]: what others wrote, made fit to print · [`limits`]: how
-//!    much of anything is read
+//!    much of anything is read · [`folder`]: folders of this user's own
 
 pub mod attached;
+pub mod cache;
 pub mod cli;
 pub mod compose;
 pub mod event;
 pub mod flight;
+pub mod folder;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod keyless;

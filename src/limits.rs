@@ -9,6 +9,7 @@
 //! and how much is done at once. Those stand where they are used.
 
 pub mod answer;
+pub mod cache;
 pub mod image;
 pub mod input;
 pub mod serve;

@@ -30,6 +30,7 @@ mod opening;
 mod place;
 mod proxy;
 mod rate;
+mod recall;
 mod relay;
 mod resume;
 mod rights;

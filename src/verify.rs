@@ -112,6 +112,7 @@ pub async fn validate(
     pace: &Pace,
 ) -> Result<Validation, Failure> {
     let _work = pace.work();
+    let attached = &attached.recalling();
     let image = question.image;
     let pulled = attached
         .client()
@@ -153,7 +154,7 @@ pub async fn validate_resolved(
             &cause,
         ));
     }
-    judge_all(attached, question, root).await
+    judge_all(&attached.recalling(), question, root).await
 }
 
 async fn judge_all(

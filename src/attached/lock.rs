@@ -1,9 +1,9 @@
 //! One writer of a tag at a time: in this process, and among the processes of this host.
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
+use crate::folder;
 use crate::oci::{Digest, Repository, Tag};
 
 use super::{Error, held};
@@ -191,7 +192,7 @@ impl Locks {
     fn check(&self, folder: &Path) -> Result<(), Error> {
         let mut is_checked = held(&self.is_checked);
         if !*is_checked {
-            prepare(folder).map_err(|error| {
+            folder::prepare(folder).map_err(|error| {
                 let folder = folder.display();
                 Error::Lock(format!("the lock folder `{folder}` is not used: {error}"))
             })?;
@@ -253,35 +254,6 @@ fn stands_at(file: &File, path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Makes `folder` if it is not there; refuses one where somebody else could put, hold or replace the locks.
-fn prepare(folder: &Path) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
-    let is = folder.symlink_metadata()?;
-    if !is.is_dir() {
-        return Err(io::Error::other("it is a link, not a folder"));
-    }
-    if is.mode() & 0o022 != 0 {
-        return Err(io::Error::other("others may write into it"));
-    }
-    // Whoever this process is, a file that it makes anew has the same owner.
-    let name = format!(".{:016x}", fastrand::u64(..));
-    let probe = folder.join(name);
-    let made = OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(&probe)?;
-    let own = made.metadata().map(|made| made.uid());
-    std::fs::remove_file(&probe)?;
-    if own? != is.uid() {
-        return Err(io::Error::other("it belongs to somebody else"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod access;
 mod annotations;
+mod caching;
 mod cosign;
 mod keyless;
 mod lists;
@@ -20,6 +21,7 @@ mod trusting;
 
 pub(super) use access::{Access, OneSide, TwoSides};
 pub(super) use annotations::Annotations;
+pub(super) use caching::Caching;
 pub(super) use cosign::{Instead, command as instead_of_command};
 pub(super) use keyless::KeylessArgs;
 pub(super) use lists::{ListFormat, Reading};
@@ -242,6 +244,9 @@ pub(super) struct Copying {
     /// What becomes of signatures.
     #[command(flatten)]
     pub(super) signatures: Signatures,
+    /// What is kept of those that were validated.
+    #[command(flatten)]
+    pub(super) caching: Caching,
     /// Flags of Hangar's and of later versions: refused by name.
     #[command(flatten)]
     pub(super) later: Later,
@@ -471,6 +476,8 @@ mod tests {
             "consign mirror -f x --remove-signatures --no-referrers",
             "consign mirror -f x --verify-key k --exact-repository a --signed-identity matchExact",
             "consign mirror -f x --sign-annotations a=b",
+            "consign validate -f x -k key --no-cache --cache-dir x",
+            "consign sign -f x -k key --no-cache",
             "consign sign -k key",
             "consign validate -f x -k key --signed-identity matchSome",
             "consign validate -f x -k key --annotations tag",

@@ -23,7 +23,7 @@ use super::error::Error;
 use super::keyless::Usual;
 use super::lists::{BadLines, Lists};
 use super::run::Run;
-use super::{Environment, access, keyless, keys, policy, trust};
+use super::{Environment, access, cache, keyless, keys, policy, trust};
 
 /// `consign mirror`, and with `--dry-run` `consign plan`.
 pub(super) async fn mirror(
@@ -324,6 +324,10 @@ impl Copy {
         let (access, sides) = (&self.access, &self.sides);
         let client =
             access::client_of_two(access, sides, environment, &sources, destinations).await?;
+        let is_verified = gate.is_some() || trust.is_some();
+        let caching = Some(&self.copying.caching).filter(|_| is_verified);
+        let cache = caching.and_then(|caching| cache::open(caching, environment));
+        let client = client.with_cache(cache.clone());
         let attached = Attached::new(client.clone(), environment.locks());
         let meter = Arc::new(Meter::new());
         let engine = Engine::new(client, Arc::clone(&meter), attached);
@@ -337,7 +341,9 @@ impl Copy {
             } else {
                 Projects::Named
             });
-        run.run(work, &meter, general, environment).await
+        let ended = run.run(work, &meter, general, environment).await;
+        cache::settle(cache.as_ref());
+        ended
     }
 }
 

@@ -10,6 +10,7 @@ use crate::event::Meter;
 use crate::list;
 use crate::oci::Reference;
 use crate::plan::{self, Plan, Stay};
+use crate::registry::Client;
 use crate::report::{Skipped, Sources};
 use crate::runner::{Sign, Trust, Validate};
 
@@ -18,7 +19,7 @@ use super::error::Error;
 use super::lists::{self, BadLines, Lists, Rejected};
 use super::mirror::{say_skipped, show};
 use super::run::Run;
-use super::{Environment, access, keyless, keys, trust};
+use super::{Environment, access, cache, keyless, keys, trust};
 
 /// What Hangar validates of an image unless told otherwise.
 const USUAL: (&[&str], &[&str]) = (&["linux"], &["amd64", "arm64"]);
@@ -90,7 +91,8 @@ pub(super) async fn sign(
         access: &access,
     };
     let signer = keys::signer(with, &args.signing, what, (&run.plan, environment)).await?;
-    let attached = attached(&run.plan, (&access, &side), environment).await?;
+    let client = client(&run.plan, (&access, &side), environment).await?;
+    let attached = Attached::new(client, environment.locks());
     let work = Sign::new(attached, signer, rejected);
     run.run(work, &Arc::new(Meter::new()), general, environment)
         .await
@@ -145,10 +147,14 @@ pub(super) async fn validate(
         ..stay.run("validate", failed, output)
     };
     run.check_outputs()?;
-    let attached = attached(&run.plan, (&access, &side), environment).await?;
-    let work = Validate::new(attached, trust);
-    run.run(work, &Arc::new(Meter::new()), general, environment)
-        .await
+    let client = client(&run.plan, (&access, &side), environment).await?;
+    let cache = cache::open(&args.caching, environment);
+    let client = client.with_cache(cache.clone());
+    let work = Validate::new(Attached::new(client, environment.locks()), trust);
+    let meter = Arc::new(Meter::new());
+    let ended = run.run(work, &meter, general, environment).await;
+    cache::settle(cache.as_ref());
+    ended
 }
 
 /// The jobs of images that a failed list marks as rejected; by whatever line they are meant, for another
@@ -250,12 +256,11 @@ impl Staying {
     }
 }
 
-async fn attached(
+async fn client(
     plan: &Plan,
     (access, side): (&Access, &OneSide),
     environment: &Environment,
-) -> Result<Attached, Error> {
+) -> Result<Client, Error> {
     let repositories = plan.jobs().iter().map(|job| &job.destination.repository);
-    let client = access::client(access, side, environment, repositories).await?;
-    Ok(Attached::new(client, environment.locks()))
+    access::client(access, side, environment, repositories).await
 }

@@ -6,6 +6,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
+use crate::cache::Cache;
 use crate::limits::image::MANIFEST_BYTES_MAX;
 use crate::oci::{Digest, Identifier, Manifest, MediaType, Namespace, Registry, Repository};
 
@@ -15,12 +16,13 @@ use super::documents::{Bound, FREE_BYTES, as_document};
 use super::error::{Error, ErrorKind, Mismatch, is_head_refusal, told};
 use super::host::Heads;
 use super::place::shown;
+use super::recall::Recalled;
 use super::settings::{Retry, Settings};
 use super::tls::Tls;
 use super::transport::Transport;
 
 /// How large a manifest may be.
-const MANIFEST: Bound = Bound {
+pub(super) const MANIFEST: Bound = Bound {
     bytes: MANIFEST_BYTES_MAX,
     weigh: as_document,
     free: FREE_BYTES,
@@ -32,6 +34,9 @@ pub struct Client {
     pub(super) transport: Arc<Transport>,
     /// The side of what is only read.
     reads: Side,
+    pub(super) cache: Option<Cache>,
+    /// Whether the cache is read and written.
+    pub(super) recalls: bool,
 }
 
 /// What a registry says stands under a tag or digest, without the bytes.
@@ -63,11 +68,12 @@ pub enum Deleted {
 
 impl Client {
     /// A client with `settings`.
-    ///
     pub fn new(settings: Settings) -> Self {
         Self {
             transport: Arc::new(Transport::new(settings)),
             reads: Side::Source,
+            cache: None,
+            recalls: false,
         }
     }
 
@@ -76,8 +82,8 @@ impl Client {
     #[must_use]
     pub fn on(&self, side: Side) -> Self {
         Self {
-            transport: Arc::clone(&self.transport),
             reads: side,
+            ..self.clone()
         }
     }
 
@@ -318,8 +324,36 @@ impl Client {
         identifier: &Identifier,
         access: Access,
     ) -> Result<Manifest, Error> {
+        match self.recall(repository, identifier, access).await? {
+            Recalled::Manifest(manifest) => Ok(manifest),
+            Recalled::Nothing => self.pull_anew(repository, identifier, access).await,
+            Recalled::Denied => {
+                let manifest = self.pull_anew(repository, identifier, access).await?;
+                let host = self.transport.host(repository.registry());
+                host.learn_heads(Heads::Useless);
+                Ok(manifest)
+            }
+        }
+    }
+
+    /// The same by GET.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::pull_manifest`].
+    pub(super) async fn pull_anew(
+        &self,
+        repository: &Repository,
+        identifier: &Identifier,
+        access: Access,
+    ) -> Result<Manifest, Error> {
         let call = || self.manifest_call(Method::GET, repository, identifier, access);
-        let answer = self.document(call, MANIFEST).await?;
+        let answered = self.document(call, MANIFEST).await;
+        let answer = answered.inspect_err(|error| {
+            if matches!(error.kind, ErrorKind::NotFound(_)) {
+                self.forget_tag(repository, identifier, access);
+            }
+        })?;
         let content_type = MediaType::parse(answer.header("content-type").unwrap_or_default());
         let named = answer.header("docker-content-digest");
         let bytes = answer.body.clone();
@@ -360,6 +394,7 @@ impl Client {
             let named = told(named.parse::<Digest>());
             tracing::warn!(url = %shown(&answer.url), %named, computed = %manifest.digest(), "the registry names another digest");
         }
+        self.keep_manifest((repository, identifier, access), &manifest, named);
         Ok(manifest)
     }
 
@@ -461,7 +496,7 @@ impl Client {
 }
 
 impl Client {
-    fn manifest_call<'a>(
+    pub(super) fn manifest_call<'a>(
         &self,
         method: Method,
         repository: &'a Repository,

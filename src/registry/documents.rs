@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::limits::answer::DOCUMENTS_BYTES_MAX;
 use crate::oci::{Descriptor, Measure, Repository};
 
+use super::auth::Access;
 use super::call::{Call, Fetched, Lane, Read, read_document};
 use super::client::Client;
 use super::error::{Error, ErrorKind, Mismatch};
@@ -155,7 +156,12 @@ impl Documents {
     }
 
     /// Makes `room` as large as `json` needs it.
-    async fn fit(&self, room: &mut Room, json: &[u8], bound: Bound) -> Result<(), ErrorKind> {
+    pub(super) async fn fit(
+        &self,
+        room: &mut Room,
+        json: &[u8],
+        bound: Bound,
+    ) -> Result<(), ErrorKind> {
         let wanted = (bound.weigh)(json).min(DOCUMENTS_BYTES_MAX);
         let had = room.bytes();
         if wanted <= bound.free {
@@ -304,6 +310,9 @@ impl Client {
                 served: descriptor.size,
             }))));
         }
+        if let Some(bytes) = self.recall_blob(descriptor).await? {
+            return Ok(bytes);
+        }
         let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
         let mut reader = self.blob(repository, descriptor, Lane::Small);
         let room = self.transport.documents.blob_room(size).await;
@@ -311,6 +320,9 @@ impl Client {
         let mut bytes = BytesMut::with_capacity(size);
         while let Some(chunk) = reader.next().await? {
             bytes.extend_from_slice(&chunk);
+        }
+        if let Some(cache) = self.memory(Access::Pull) {
+            cache.keep(&descriptor.digest, &bytes);
         }
         Ok(room.with(bytes.freeze()))
     }

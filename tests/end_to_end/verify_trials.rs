@@ -6,6 +6,7 @@
 mod choice;
 mod identity;
 mod negative;
+mod nights;
 mod places;
 mod runs;
 mod trouble;
@@ -33,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         choice::trials(),
         identity::trials(),
         negative::trials(),
+        nights::trials(),
         places::trials(),
         runs::trials(),
         trouble::trials(),

@@ -18,6 +18,7 @@ pub(super) fn environment(home: &Path) -> Environment {
         // An empty folder, so that nobody's own `/run` takes part.
         runtime_dir: Some(home.join("run").into()),
         config_home: None,
+        cache_home: None,
         uid: Some(1000),
         path: Some(home.join("bin").into()),
         cosign_password: None,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::annotations::Annotations;
+use super::caching::Caching;
 use super::cosign::{CosignSign, CosignVerify, Instead};
 use super::trusting::{TrustArgs, VerifyWho, Who};
 use super::{Access, Bounds, KeylessArgs, OneSide, Reading, Selecting, Shown};
@@ -248,6 +249,9 @@ pub(in crate::cli) struct ValidateArgs {
     /// that say themselves who must have signed
     #[arg(long, value_enum, value_name = "WHICH", help_heading = super::VERIFYING)]
     pub(in crate::cli) subjects: Option<SubjectsArg>,
+    /// What is kept of what was validated.
+    #[command(flatten)]
+    pub(in crate::cli) caching: Caching,
     // Hangar asks before it overwrites, and for missing passwords; nothing here does.
     #[arg(
         short = 'y',
