@@ -6,9 +6,8 @@
 //! read, is for the caller to ask. Beside the bytes stands what each tag named last, by a hash of its name: a
 //! hint by what question to begin, and nothing to believe.
 //!
-//! Any number of processes may use one folder at once: what is written is written under another name and then
-//! renamed, and what is removed was not needed. Nothing waits for a disk to have it. It holds nothing secret, is
-//! for its owner alone all the same, and may be deleted at any time.
+//! Any number of processes may use one folder at once, and be killed at any moment: see [`shelf`]. Nothing waits for a
+//! disk to have it. It holds nothing secret, is for its owner alone all the same, and may be deleted at any time.
 //!
 //! Where it cannot be written, reading goes on and writing ends, and that is said once; nobody fails for it.
 
@@ -18,12 +17,10 @@ mod tags;
 mod tests;
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -31,12 +28,8 @@ use crate::folder;
 use crate::limits::cache::CACHE_ENTRY_BYTES_MAX;
 use crate::oci::Digest;
 
-use shelf::Shelves;
+use shelf::{Found, Key, SHELVES, Shelf};
 use tags::Tags;
-
-/// How old the time of an entry's last use may be before it is noted again: what is used nightly is told from
-/// what is not, and most reads write nothing.
-const USE_NOTED: Duration = Duration::from_hours(1);
 
 /// The cache of one folder. Cloning is cheap and shares everything.
 #[derive(Clone)]
@@ -44,7 +37,7 @@ pub struct Cache(Arc<Inner>);
 
 struct Inner {
     folder: PathBuf,
-    shelves: Shelves,
+    shelves: Vec<Shelf>,
     tags: Tags,
     /// Whether writing is over.
     is_read_only: AtomicBool,
@@ -52,10 +45,9 @@ struct Inner {
 
 /// Something that is there under a digest, as far as its name says.
 pub struct Entry {
+    cache: Cache,
     digest: Digest,
-    path: PathBuf,
-    size: usize,
-    used: SystemTime,
+    found: Found,
 }
 
 impl Cache {
@@ -66,10 +58,10 @@ impl Cache {
     /// When it cannot be made or written into, is a link, belongs to somebody else, or others may write into it.
     pub fn open(folder: &Path) -> io::Result<Self> {
         folder::prepare(folder)?;
-        shelf::sweep_temporary(folder);
+        shelf::sweep(folder);
         Ok(Self(Arc::new(Inner {
             folder: folder.to_owned(),
-            shelves: Shelves::default(),
+            shelves: (0..SHELVES).map(|at| Shelf::new(folder, at)).collect(),
             tags: Tags::new(folder),
             is_read_only: AtomicBool::new(false),
         })))
@@ -77,36 +69,34 @@ impl Cache {
 
     /// What is there under `digest`.
     pub fn find(&self, digest: &Digest) -> Option<Entry> {
-        let path = self.path(digest);
-        // Looked at first: to open a pipe that somebody put there would wait for a writer.
-        let there = fs::symlink_metadata(&path).ok()?;
-        let size = usize::try_from(there.len()).ok()?;
-        let is_entry = there.is_file() && size <= CACHE_ENTRY_BYTES_MAX;
-        is_entry.then(|| Entry {
+        let (file, key) = self.place(digest)?;
+        let found = match file.find(&key) {
+            Ok(found) => found?,
+            Err(error) => {
+                self.noted(Err(error));
+                return None;
+            }
+        };
+        Some(Entry {
+            cache: self.clone(),
             digest: *digest,
-            path,
-            size,
-            used: there.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            found,
         })
     }
 
     /// Keeps `bytes`, of which the caller knows that they have `digest`. What is larger than an entry may be
-    /// is passed over.
+    /// is passed over, and so is what is there.
     pub fn keep(&self, digest: &Digest, bytes: &[u8]) {
         if bytes.len() > CACHE_ENTRY_BYTES_MAX || self.is_read_only() {
             return;
         }
-        if self
-            .find(digest)
-            .is_some_and(|entry| entry.size == bytes.len())
-        {
+        let is_there = |entry: Entry| entry.size() == bytes.len();
+        if self.find(digest).is_some_and(is_there) {
             return;
         }
-        let path = self.path(digest);
-        if let Some(shelf) = path.parent() {
-            self.0.shelves.make_room(shelf, bytes.len());
+        if let Some((file, key)) = self.place(digest) {
+            self.noted(file.add(&key, bytes));
         }
-        self.noted(shelf::write(&path, bytes));
     }
 
     /// What the tag `name` named when it was last asked for: by whatever process, and true or not.
@@ -121,11 +111,14 @@ impl Cache {
         }
     }
 
-    /// Writes down what was noted of tags. To be called at the end of a run; what a killed one had not written
-    /// is asked for as it was the first time.
+    /// Writes down what was noted of tags, and what was used. To be called at the end of a run; what a killed one had
+    /// not written is asked for as it was the first time.
     pub fn settle(&self) {
         if !self.is_read_only() {
             self.noted(self.0.tags.save());
+            for shelf in &self.0.shelves {
+                self.noted(shelf.settle());
+            }
         }
     }
 
@@ -143,12 +136,12 @@ impl Cache {
         }
     }
 
-    /// Where the bytes of `digest` are: on one of as many shelves as two digits make.
-    fn path(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        let digits = hex.get(..2).unwrap_or_default();
-        let name = format!("{}-{hex}", digest.algorithm().name());
-        self.0.folder.join(digits).join(name)
+    /// Where the bytes of `digest` are.
+    fn place(&self, digest: &Digest) -> Option<(&Shelf, Key)> {
+        let key: &Key = digest.value().first_chunk()?;
+        let (first, _) = key.split_first()?;
+        let file = self.0.shelves.get(usize::from(*first) % SHELVES)?;
+        Some((file, *key))
     }
 }
 
@@ -166,33 +159,23 @@ impl fmt::Debug for Entry {
 
 impl Entry {
     /// How many bytes it has.
-    pub const fn size(&self) -> usize {
-        self.size
+    pub fn size(&self) -> usize {
+        self.found.size()
     }
 
-    /// Its bytes, which have its digest; what has not is removed. To have been read is its last use.
+    /// Its bytes, which have its digest; what has not is forgotten. To have been read is its last use.
     ///
-    /// Blocks for as long as a file of at most 1 MiB takes.
+    /// Blocks for as long as it takes to read at most 1 MiB of a file.
     pub fn read(self) -> Option<Bytes> {
-        let Ok(file) = File::open(&self.path) else {
+        let (file, key) = self.cache.place(&self.digest)?;
+        let read = self.found.bytes();
+        let fits = |bytes: &Vec<u8>| self.digest.of_same_kind(bytes) == self.digest;
+        let Some(bytes) = read.ok().filter(fits) else {
+            tracing::debug!(digest = %self.digest, "an entry of the cache is something else");
+            file.forget(&key);
             return None;
         };
-        let mut bytes = Vec::with_capacity(self.size + 1);
-        let most = u64::try_from(CACHE_ENTRY_BYTES_MAX).unwrap_or(u64::MAX);
-        let read = (&file).take(most).read_to_end(&mut bytes);
-        if read.is_err() || self.digest.of_same_kind(&bytes) != self.digest {
-            tracing::debug!(digest = %self.digest, "an entry of the cache is something else, and is removed");
-            // Another one may stand there meanwhile: it is missed once.
-            drop(fs::remove_file(&self.path));
-            return None;
-        }
-        let now = SystemTime::now();
-        let is_noted = now
-            .duration_since(self.used)
-            .is_ok_and(|age| age < USE_NOTED);
-        if !is_noted && let Err(error) = file.set_modified(now) {
-            tracing::debug!(digest = %self.digest, %error, "the use of an entry is not noted");
-        }
+        file.used(&key);
         Some(Bytes::from(bytes))
     }
 }

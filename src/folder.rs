@@ -1,6 +1,6 @@
 //! Folders that are this user's own: where processes of one user keep what nobody else may put there.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -37,4 +37,18 @@ pub fn prepare(folder: &Path) -> io::Result<()> {
         return Err(io::Error::other("it belongs to somebody else"));
     }
     Ok(())
+}
+
+/// Whether `file` is what stands at `path`, and not what stood there before.
+///
+/// # Errors
+///
+/// When neither can be told.
+pub fn stands_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match path.symlink_metadata() {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -1,300 +1,462 @@
-//! The folders that entries stand in: written to so that no reader sees half of anything, and bounded.
+//! The files that entries stand in, one behind the other: added to, and now and then written anew.
+//!
+//! A file for each entry would be simpler, and was tried: to make one takes some 50 µs, which doubled what a
+//! validation costs. Here an entry is one write to the end of a file. Each has a head before its bytes: a mark, what it is,
+//! how long, when it was used last, and the first half of a digest.
+//!
+//! What a killed process leaves is an entry that is cut off. Whoever reads its file next sees everything before it, and
+//! writes the file anew before he adds to it. So he does where a file is full, or half of it is of no use: those entries
+//! stay that were used last, under another name first and then renamed. Others that have the old file open go on
+//! reading there, and see before they write that it is not the one that stands there.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::folder::stands_at;
 use crate::limits::cache::{CACHE_BYTES_MAX, CACHE_ENTRIES_MAX, CACHE_ENTRY_BYTES_MAX};
 
-/// How many shelves there are: each is bounded by itself, so that no process has to know all of them.
-const SHELVES: usize = 256;
+/// How many shelves there are: each is bounded by itself, so that nobody has to know all of them.
+pub(super) const SHELVES: usize = 64;
 
-/// How many entries, and how many bytes in blocks, may be put onto a shelf before it is looked at again: as much
-/// is always kept free of it, so that one process passes no bound, and further ones by no more.
-const UNSEEN_ENTRIES: usize = 64;
-const UNSEEN_BYTES: u64 = 1024 * 1024;
+/// What every head begins with.
+const MARK: [u8; 4] = *b"cgn1";
+/// How long a head is, in bytes: the mark, the kind and three of no use, length, hour, key.
+const HEAD_BYTES: usize = 32;
+/// The kinds: an entry, and the note that one was used.
+const ENTRY: u8 = 0;
+const USE: u8 = 1;
 
-/// What file systems store by, in bytes.
-const BLOCK_BYTES: u64 = 4096;
+/// How old the hour of an entry's last use is before it is noted again: what is used nightly is told from what
+/// is not.
+const USE_NOTED_HOURS: u32 = 6;
+/// A file that has less is not written anew for what is of no use in it, in bytes.
+const SPARE_BYTES: u64 = 64 * 1024;
 
 /// What the name of an unfinished file begins with.
 const TEMPORARY: &str = ".new-";
-
 /// How old an unfinished file is whose writer is gone.
 const TEMPORARY_AGE: Duration = Duration::from_hours(1);
 
+/// The first half of a digest: what is read is compared with all of it.
+pub(super) type Key = [u8; 16];
+
 /// How much one shelf may have.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bound {
-    pub(super) entries: usize,
-    /// In whole blocks.
-    pub(super) bytes: u64,
-}
-
-impl Bound {
-    /// A share of the whole cache, without what may be added unseen.
-    fn usual() -> Self {
-        let shelves = u64::try_from(SHELVES).unwrap_or(u64::MAX);
-        Self {
-            entries: CACHE_ENTRIES_MAX / SHELVES - UNSEEN_ENTRIES,
-            bytes: CACHE_BYTES_MAX / shelves - UNSEEN_BYTES,
-        }
-    }
-}
-
-/// What this process has put onto shelves since it looked at them.
-#[derive(Debug, Default)]
-pub(super) struct Shelves(Mutex<HashMap<PathBuf, Unseen>>);
-
-#[derive(Debug, Default)]
-struct Unseen {
+struct Bound {
     entries: usize,
     bytes: u64,
 }
 
-impl Shelves {
-    /// Makes room on `place` for one more entry of `size` bytes, if it is time to look at it.
-    pub(super) fn make_room(&self, place: &Path, size: usize) {
-        if self.is_due(place, blocks(u64::try_from(size).unwrap_or(u64::MAX))) {
-            sweep(place, Bound::usual());
-        }
+/// One file.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    path: PathBuf,
+    bound: Bound,
+    known: Mutex<Option<Known>>,
+}
+
+/// What is known of a file that was read.
+#[derive(Debug)]
+struct Known {
+    file: Arc<File>,
+    entries: HashMap<Key, Place>,
+    /// How many bytes of it are of use.
+    live: u64,
+    /// Whether it ends with something else than an entry.
+    is_torn: bool,
+    /// Uses that are not written down yet.
+    uses: Vec<u8>,
+}
+
+/// Where an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    offset: u64,
+    length: u32,
+    /// The hour of its last use, since 1970.
+    hour: u32,
+}
+
+/// An entry that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    file: Arc<File>,
+    place: Place,
+}
+
+impl Found {
+    /// How many bytes it has.
+    pub(super) fn size(&self) -> usize {
+        usize::try_from(self.place.length).unwrap_or(usize::MAX)
     }
 
-    /// Counts an entry, and says whether the shelf is to be looked at before it is put there.
-    fn is_due(&self, place: &Path, bytes: u64) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = !all.contains_key(place);
-        let unseen = all.entry(place.to_owned()).or_default();
-        unseen.entries += 1;
-        unseen.bytes += bytes;
-        let is_due = is_new || unseen.entries > UNSEEN_ENTRIES || unseen.bytes > UNSEEN_BYTES;
-        if is_due {
-            *unseen = Unseen { entries: 1, bytes };
-        }
-        is_due
+    /// Its bytes, if they are there; they may be anything.
+    pub(super) fn bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.size()];
+        self.file.read_exact_at(&mut bytes, self.place.offset)?;
+        Ok(bytes)
     }
 }
 
-/// How many bytes a file takes.
-const fn blocks(size: u64) -> u64 {
-    size.div_ceil(BLOCK_BYTES) * BLOCK_BYTES
+impl Shelf {
+    pub(super) fn new(folder: &Path, number: usize) -> Self {
+        let bytes = u64::try_from(CACHE_BYTES_MAX / SHELVES).unwrap_or(u64::MAX);
+        Self {
+            path: folder.join(format!("{number:02x}")),
+            bound: Bound {
+                entries: CACHE_ENTRIES_MAX / SHELVES,
+                bytes,
+            },
+            known: Mutex::new(None),
+        }
+    }
+
+    /// The entry with `key`.
+    pub(super) fn find(&self, key: &Key) -> io::Result<Option<Found>> {
+        let mut guard = self.guard();
+        let known = self.known(&mut guard)?;
+        Ok(known.entries.get(key).map(|place| Found {
+            file: Arc::clone(&known.file),
+            place: *place,
+        }))
+    }
+
+    /// Notes that an entry was read.
+    pub(super) fn used(&self, key: &Key) {
+        let mut guard = self.guard();
+        let now = hour();
+        if let Some(known) = guard.as_mut()
+            && let Some(place) = known.entries.get_mut(key)
+            && now.abs_diff(place.hour) >= USE_NOTED_HOURS
+        {
+            place.hour = now;
+            known.uses.extend(head(USE, (0, now), key));
+        }
+    }
+
+    /// Forgets an entry that is something else: it is of no use in the file.
+    pub(super) fn forget(&self, key: &Key) {
+        let mut guard = self.guard();
+        if let Some(known) = guard.as_mut()
+            && let Some(place) = known.entries.remove(key)
+        {
+            known.live -= place.size();
+        }
+    }
+
+    /// Adds an entry, and makes room for it where there is none.
+    pub(super) fn add(&self, key: &Key, bytes: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        let mut guard = self.guard();
+        let added = HEAD_BYTES + bytes.len();
+        let known = self.with_room(&mut guard, (1, added))?;
+        let now = hour();
+        let mut record = Vec::with_capacity(added);
+        record.extend(head(ENTRY, (length, now), key));
+        record.extend(bytes);
+        let end = append(&known.file, &record)?;
+        let place = Place {
+            offset: end - u64::from(length),
+            length,
+            hour: now,
+        };
+        known.live += place.size();
+        if let Some(old) = known.entries.insert(*key, place) {
+            known.live -= old.size();
+        }
+        Ok(())
+    }
+
+    /// Writes down what was used.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        let mut guard = self.guard();
+        let Some(known) = guard.as_mut() else {
+            return Ok(());
+        };
+        let uses = std::mem::take(&mut known.uses);
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let known = self.with_room(&mut guard, (0, uses.len()))?;
+        append(&known.file, &uses).map(drop)
+    }
+
+    fn guard(&self) -> MutexGuard<'_, Option<Known>> {
+        // Who panics leaves an index that is whole: every change of it is one call.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known<'a>(&self, guard: &'a mut Option<Known>) -> io::Result<&'a mut Known> {
+        if guard.is_none() {
+            *guard = Some(self.load()?);
+        }
+        guard.as_mut().ok_or_else(|| io::Error::other("no shelf"))
+    }
+
+    /// The file that stands there, with room for so many entries and bytes more.
+    fn with_room<'a>(
+        &self,
+        guard: &'a mut Option<Known>,
+        (entries, bytes): (usize, usize),
+    ) -> io::Result<&'a mut Known> {
+        let known = self.known(guard)?;
+        if !stands_at(&known.file, &self.path)? {
+            *guard = None;
+        }
+        let known = self.known(guard)?;
+        let size = known.file.metadata()?.len();
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let is_full =
+            known.entries.len() + entries > self.bound.entries || size + bytes > self.bound.bytes;
+        let is_wasteful = size > SPARE_BYTES && size / 2 > known.live;
+        if is_full || is_wasteful || known.is_torn {
+            // With what others have added since.
+            let mut all = self.load()?;
+            for (key, place) in &known.entries {
+                if let Some(there) = all.entries.get_mut(key) {
+                    there.hour = there.hour.max(place.hour);
+                }
+            }
+            *guard = Some(self.rewrite(all)?);
+        }
+        self.known(guard)
+    }
+
+    /// Reads what the file has, which is made if it is not there.
+    fn load(&self) -> io::Result<Known> {
+        // Looked at first: to open a pipe that somebody put there would wait for another end.
+        let is_other = self
+            .path
+            .symlink_metadata()
+            .is_ok_and(|there| !there.is_file());
+        if is_other {
+            return Err(io::Error::other(
+                "something else stands where a file is to be",
+            ));
+        }
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&self.path)
+        };
+        let file = match open() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Somebody has deleted the whole cache.
+                let folder = self.path.parent().unwrap_or(&self.path);
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(folder)?;
+                open()?
+            }
+            opened => opened?,
+        };
+        let (entries, is_torn) = scan(&file)?;
+        Ok(Known::new(file, entries, is_torn))
+    }
+
+    /// Writes the file anew with what was used last, up to three quarters of what it may have.
+    fn rewrite(&self, old: Known) -> io::Result<Known> {
+        let mut all: Vec<(Key, Place)> = old.entries.into_iter().collect();
+        all.sort_unstable_by_key(|(key, place)| (std::cmp::Reverse(place.hour), *key));
+        let temporary = temporary(&self.path);
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        let kept = self.keep_of(&all, &old.file, &file);
+        let kept = kept.and_then(|kept| fs::rename(&temporary, &self.path).map(|()| kept));
+        let entries = kept.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+        Ok(Known::new(file, entries, false))
+    }
+
+    fn keep_of(
+        &self,
+        all: &[(Key, Place)],
+        from: &Arc<File>,
+        to: &File,
+    ) -> io::Result<HashMap<Key, Place>> {
+        let mut kept = HashMap::new();
+        let mut end = 0;
+        let mut writer = BufWriter::new(to);
+        for (key, place) in all {
+            let size = place.size();
+            let has_room =
+                kept.len() < self.bound.entries / 4 * 3 && end + size <= self.bound.bytes / 4 * 3;
+            if !has_room {
+                break;
+            }
+            let found = Found {
+                file: Arc::clone(from),
+                place: *place,
+            };
+            let Ok(bytes) = found.bytes() else {
+                // Somebody has cut it off.
+                continue;
+            };
+            writer.write_all(&head(ENTRY, (place.length, place.hour), key))?;
+            writer.write_all(&bytes)?;
+            end += size;
+            let offset = end - u64::from(place.length);
+            kept.insert(*key, Place { offset, ..*place });
+        }
+        writer.flush()?;
+        Ok(kept)
+    }
+}
+
+impl Known {
+    fn new(file: File, entries: HashMap<Key, Place>, is_torn: bool) -> Self {
+        Self {
+            file: Arc::new(file),
+            live: entries.values().map(|place| place.size()).sum(),
+            entries,
+            is_torn,
+            uses: Vec::new(),
+        }
+    }
+}
+
+impl Place {
+    /// How many bytes it takes in its file, with its head.
+    fn size(self) -> u64 {
+        u64::from(self.length) + head_size()
+    }
+}
+
+const fn head_size() -> u64 {
+    32
+}
+
+/// The hour of now, since 1970.
+fn hour() -> u32 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let hours = since.unwrap_or_default().as_secs() / 3600;
+    u32::try_from(hours).unwrap_or(u32::MAX)
+}
+
+fn head(kind: u8, (length, hour): (u32, u32), key: &Key) -> Vec<u8> {
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    head.extend(MARK);
+    head.extend([kind, 0, 0, 0]);
+    head.extend(length.to_le_bytes());
+    head.extend(hour.to_le_bytes());
+    head.extend(key);
+    head
+}
+
+/// Writes to the end of a file, in one piece: nothing of another process gets in between. Says where the end is.
+fn append(mut file: &File, record: &[u8]) -> io::Result<u64> {
+    let written = file.write(record)?;
+    if written != record.len() {
+        // The rest would stand behind what others write.
+        return Err(io::Error::from(ErrorKind::WriteZero));
+    }
+    file.stream_position()
+}
+
+/// What a file has, up to what is no entry; and whether there is such.
+fn scan(file: &File) -> io::Result<(HashMap<Key, Place>, bool)> {
+    let size = file.metadata()?.len();
+    let mut entries: HashMap<Key, Place> = HashMap::new();
+    let mut reader = BufReader::with_capacity(64 * 1024, file);
+    reader.rewind()?;
+    let mut offset = 0;
+    while offset < size {
+        let mut head = [0; HEAD_BYTES];
+        match reader.read_exact(&mut head) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok((entries, true)),
+            read => read?,
+        }
+        offset += head_size();
+        let Some((kind, place, key)) = parse(&head, offset) else {
+            return Ok((entries, true));
+        };
+        let length = u64::from(place.length);
+        match kind {
+            ENTRY if length <= size.saturating_sub(offset) => {
+                reader.seek_relative(i64::from(place.length))?;
+                offset += length;
+                entries.insert(key, place);
+            }
+            USE if length == 0 => {
+                if let Some(used) = entries.get_mut(&key) {
+                    used.hour = used.hour.max(place.hour);
+                }
+            }
+            _ => return Ok((entries, true)),
+        }
+    }
+    Ok((entries, false))
+}
+
+/// What a head says whose bytes begin at `offset`.
+fn parse(head: &[u8; HEAD_BYTES], offset: u64) -> Option<(u8, Place, Key)> {
+    let (mark, rest) = head.split_first_chunk::<4>()?;
+    let (kind, rest) = rest.split_first_chunk::<4>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (hour, key) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length);
+    let most = u32::try_from(CACHE_ENTRY_BYTES_MAX).unwrap_or(u32::MAX);
+    if *mark != MARK || length > most {
+        return None;
+    }
+    let place = Place {
+        offset,
+        length,
+        hour: u32::from_le_bytes(*hour),
+    };
+    Some((*kind.first()?, place, key.try_into().ok()?))
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    path.with_file_name(format!("{TEMPORARY}{:016x}", fastrand::u64(..)))
 }
 
 /// Writes a file as a whole: there is the old one, or none, or this one.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    let temporary = folder.join(format!("{TEMPORARY}{:016x}", fastrand::u64(..)));
-    let create = || {
-        OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(&temporary)
-    };
-    let mut file = match create() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
-            create()?
-        }
-        created => created?,
-    };
+    let temporary = temporary(path);
+    let mut file = OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&temporary)?;
     let written = file.write_all(bytes);
     drop(file);
     let written = written.and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        drop(fs::remove_file(&temporary));
-    }
-    written
+    written.inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 /// Takes away what writers left that were killed.
-pub(super) fn sweep_temporary(folder: &Path) {
+pub(super) fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
     for entry in entries.flatten() {
-        if is_temporary(&entry) {
-            remove_if_left(&entry);
-        }
-    }
-}
-
-/// Takes away the entries of a shelf that were used longest ago, until it keeps `bound`.
-pub(super) fn sweep(shelf: &Path, bound: Bound) {
-    let Ok(entries) = fs::read_dir(shelf) else {
-        return;
-    };
-    let mut found: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-    let mut bytes = 0;
-    for entry in entries.flatten() {
-        if is_temporary(&entry) {
-            remove_if_left(&entry);
-            continue;
-        }
-        // Whatever else somebody keeps there is left alone.
-        let Ok(there) = entry.metadata() else {
-            continue;
+        let name = entry.file_name();
+        let is_temporary = name
+            .to_str()
+            .is_some_and(|name| name.starts_with(TEMPORARY));
+        let is_old = |there: fs::Metadata| {
+            let age = there.modified().ok().and_then(|made| made.elapsed().ok());
+            there.is_file() && age.is_some_and(|age| age > TEMPORARY_AGE)
         };
-        if there.is_file() && entry.file_name().to_str().is_some_and(is_name) {
-            let used = there.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            let size = blocks(there.len());
-            bytes += size;
-            found.push((used, size, entry.path()));
+        if is_temporary && entry.metadata().is_ok_and(is_old) {
+            drop(fs::remove_file(entry.path()));
         }
     }
-    if found.len() <= bound.entries && bytes <= bound.bytes {
-        return;
-    }
-    found.sort_unstable();
-    let mut left = found.len();
-    for (_, size, path) in found {
-        if left <= bound.entries && bytes <= bound.bytes {
-            return;
-        }
-        // Another process may have been here before.
-        drop(fs::remove_file(path));
-        left -= 1;
-        bytes -= size;
-    }
 }
-
-/// Whether a file of this name may be an entry.
-fn is_name(name: &str) -> bool {
-    name.split_once('-').is_some_and(|(algorithm, digits)| {
-        matches!(algorithm, "sha256" | "sha512")
-            && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
-}
-
-fn is_temporary(entry: &fs::DirEntry) -> bool {
-    let name = entry.file_name();
-    name.to_str()
-        .is_some_and(|name| name.starts_with(TEMPORARY))
-}
-
-fn remove_if_left(entry: &fs::DirEntry) {
-    let is_left = entry.metadata().is_ok_and(|there| {
-        let age = there.modified().ok().and_then(|made| made.elapsed().ok());
-        there.is_file() && age.is_some_and(|age| age > TEMPORARY_AGE)
-    });
-    if is_left {
-        drop(fs::remove_file(entry.path()));
-    }
-}
-
-const _: () = assert!(
-    CACHE_ENTRY_BYTES_MAX <= 1024 * 1024,
-    "one entry may come unseen"
-);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The names of a shelf, without what stands in front of the last letter.
-    fn left(shelf: &Path) -> Vec<char> {
-        let names = fs::read_dir(shelf).unwrap().flatten();
-        let names = names.map(|entry| entry.file_name().into_string().unwrap());
-        let mut last: Vec<char> = names.map(|name| name.chars().last().unwrap()).collect();
-        last.sort_unstable();
-        last
-    }
-
-    /// An entry that was used so many hours ago.
-    fn entry(shelf: &Path, name: &str, (size, hours): (usize, u64)) {
-        let path = shelf.join(name);
-        write(&path, &vec![0; size]).unwrap();
-        let used = SystemTime::now() - Duration::from_hours(hours);
-        let file = fs::File::open(path).unwrap();
-        file.set_modified(used).unwrap();
-    }
-
-    #[test]
-    fn what_was_used_longest_ago_leaves_first() {
-        let shelf = tempfile::tempdir().unwrap();
-        let shelf = shelf.path();
-        for (name, hours) in [
-            ("sha256-a", 5),
-            ("sha256-b", 9),
-            ("sha512-c", 7),
-            ("sha256-d", 2),
-        ] {
-            entry(shelf, name, (10, hours));
-        }
-        let bound = |entries, bytes| Bound { entries, bytes };
-        sweep(shelf, bound(4, 4 * BLOCK_BYTES));
-        assert_eq!(left(shelf), ['a', 'b', 'c', 'd']);
-        sweep(shelf, bound(3, u64::MAX));
-        assert_eq!(left(shelf), ['a', 'c', 'd']);
-        // By bytes, of which each takes whole blocks.
-        sweep(shelf, bound(100, 3 * BLOCK_BYTES - 1));
-        assert_eq!(left(shelf), ['a', 'd']);
-        entry(shelf, "sha256-e", (4097, 0));
-        sweep(shelf, bound(100, 3 * BLOCK_BYTES));
-        assert_eq!(left(shelf), ['d', 'e']);
-        sweep(shelf, bound(0, 0));
-        assert!(left(shelf).is_empty());
-    }
-
-    #[test]
-    fn what_is_no_entry_is_left_alone_and_what_was_left_is_taken_away() {
-        let shelf = tempfile::tempdir().unwrap();
-        let shelf = shelf.path();
-        fs::create_dir(shelf.join("sha256-ad")).unwrap();
-        fs::write(shelf.join("note.x"), "mine").unwrap();
-        entry(shelf, ".new-old-o", (3, 2));
-        entry(shelf, ".new-young-y", (3, 0));
-        sweep(
-            shelf,
-            Bound {
-                entries: 0,
-                bytes: 0,
-            },
-        );
-        assert_eq!(left(shelf), ['d', 'x', 'y']);
-        entry(shelf, ".new-old-o", (3, 2));
-        sweep_temporary(shelf);
-        assert_eq!(left(shelf), ['d', 'x', 'y']);
-    }
-
-    #[test]
-    fn a_shelf_is_looked_at_before_it_can_pass_its_bound() {
-        let shelves = Shelves::default();
-        let (one, other) = (Path::new("/a/00"), Path::new("/a/01"));
-        assert!(shelves.is_due(one, BLOCK_BYTES));
-        assert!(shelves.is_due(other, BLOCK_BYTES));
-        let due = (0..UNSEEN_ENTRIES).map(|_| shelves.is_due(one, BLOCK_BYTES));
-        assert_eq!(due.filter(|due| *due).count(), 1);
-        assert!(!shelves.is_due(one, BLOCK_BYTES));
-        assert!(shelves.is_due(one, UNSEEN_BYTES));
-        assert!(shelves.is_due(one, BLOCK_BYTES));
-        let bound = Bound::usual();
-        assert_eq!(
-            (bound.entries + UNSEEN_ENTRIES) * SHELVES,
-            CACHE_ENTRIES_MAX
-        );
-        let shelves = u64::try_from(SHELVES).unwrap();
-        assert_eq!((bound.bytes + UNSEEN_BYTES) * shelves, CACHE_BYTES_MAX);
-    }
-
-    #[test]
-    fn a_file_is_written_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new/sha256-a");
-        write(&path, b"one").unwrap();
-        write(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        // A folder stands where the file is to be.
-        let taken = folder.path().join("sha256-b");
-        fs::create_dir_all(taken.join("x")).unwrap();
-        assert!(write(&taken, b"three").is_err());
-        assert_eq!(left(folder.path()), ['b', 'w']);
-    }
-}
+#[path = "shelf_tests.rs"]
+mod tests;

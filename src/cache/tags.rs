@@ -165,9 +165,9 @@ fn entry(line: &[u8]) -> Option<(u64, Digest)> {
 
 /// What stands for the name of a tag: nobody reads in a cache which images somebody has.
 fn key(name: &str) -> u64 {
-    let digest = Digest::sha256(name.as_bytes()).hex();
-    let digits = digest.get(..16).unwrap_or_default();
-    u64::from_str_radix(digits, 16).unwrap_or_default()
+    let digest = Digest::sha256(name.as_bytes());
+    let first = digest.value().first_chunk().copied();
+    u64::from_be_bytes(first.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What the cache on disk may hold.
 
-/// The most that the cache has on disk, in bytes; each entry counts in whole blocks of 4 KiB, as file systems
-/// store it. A hundredth of what a usual disk has, and room for the entries that it may have.
-pub const CACHE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// The most that the cache has on disk, in bytes: as many entries as it may have, of 2 KiB each. Most have less
+/// than one.
+pub const CACHE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// The most entries of the cache. A list of the most lines, each of two platforms, has 75,000: an index, and of each
 /// platform the manifest of its signatures and a payload.

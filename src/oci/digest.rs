@@ -71,6 +71,11 @@ impl Digest {
         self.algorithm
     }
 
+    /// The value: as many bytes as its algorithm makes.
+    pub fn value(&self) -> &[u8] {
+        self.value.get(..self.algorithm.bytes()).unwrap_or_default()
+    }
+
     /// The value in lower-case hexadecimal digits, without the algorithm.
     pub fn hex(&self) -> String {
         let mut digits = [0; DIGITS_MAX];

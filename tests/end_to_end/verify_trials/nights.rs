@@ -319,7 +319,7 @@ async fn without() {
     place
         .command(VALIDATE)
         .env_remove("HOME")
-        .status()
+        .output()
         .await
         .unwrap();
     assert!(!nights.cache().exists());
@@ -357,7 +357,9 @@ async fn spoiled() {
     for file in &kept {
         if !file.ends_with("tags") {
             let mut bytes = fs::read(file).unwrap();
-            *bytes.last_mut().unwrap() ^= 1;
+            for byte in bytes.iter_mut().filter(|byte| **byte == b'"') {
+                *byte = b' ';
+            }
             fs::write(file, bytes).unwrap();
         }
     }
