@@ -202,3 +202,31 @@ fn unfinished_files_are_taken_away_when_they_are_old() {
     names.sort();
     assert_eq!(names, [".new-b", "c"]);
 }
+
+proptest::proptest! {
+    /// Pieces of what a file has, in any order and cut anywhere, and anything else.
+    #[test]
+    fn whatever_a_file_has_is_read_within_it_and_can_be_added_to(
+        pieces in proptest::collection::vec((0_u8..4, 0_u8..4, 0_u32..40, 0_usize..60), 0..12),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let one = shelf(folder.path(), 100, 10_000);
+        let mut text = Vec::new();
+        for (kind, of, length, cut) in pieces {
+            let mut piece = head(kind, (length, hour()), &key(of));
+            piece.extend(vec![of; 20]);
+            piece.truncate(cut);
+            text.extend(piece);
+        }
+        fs::write(&one.path, &text).unwrap();
+        for of in there(&one) {
+            let found = one.find(&key(of)).unwrap().unwrap();
+            assert!(found.place.offset + u64::from(found.place.length) <= u64::try_from(text.len()).unwrap());
+            found.bytes().unwrap();
+        }
+        one.add(&key(9), b"added").unwrap();
+        let next = shelf(folder.path(), 100, 10_000);
+        assert_eq!(read(&next, 9).unwrap(), b"added");
+        assert_eq!(there(&next), there(&one));
+    }
+}

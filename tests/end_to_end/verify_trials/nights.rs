@@ -27,6 +27,8 @@ pub(super) fn trials() -> Vec<Trial> {
         ),
         trial("verify::without_a_cache_nothing_is_kept", without),
         trial("verify::two_runs_share_a_cache", two_at_once),
+        trial("verify::a_killed_run_leaves_a_cache_that_is_good", killed),
+        trial("verify::what_was_accepted_is_judged_anew", anew),
         trial("verify::a_spoiled_cache_is_read_past_and_mended", spoiled),
         trial("verify::a_cache_that_cannot_be_used_is_no_error", unusable),
         trial(
@@ -347,6 +349,41 @@ async fn two_at_once() {
     assert_eq!(gets(&asked).len(), 3, "{asked:#?}");
     let unfinished = |file: &PathBuf| file.to_str().unwrap().contains(".new-");
     assert!(!files(&nights.cache()).iter().any(unfinished));
+}
+
+async fn killed() {
+    let nights = Nights::start().await;
+    let before = Nights::good(nights.night("--no-cache").await);
+    for nth in 1..=before.len() {
+        let stalled = nights
+            .court
+            .registry
+            .rule(when("*", "/v2/app/*").nth(nth).stall());
+        let mut running = nights.place.start("validate -f list.txt --key key.pub");
+        tokio::select! {
+            () = stalled.hit(1) => {}
+            // It asks for less and less.
+            () = running.ends() => {}
+        }
+        running.signal_if_there("KILL").await;
+        running.ends().await;
+        nights.court.registry.clear_rules();
+    }
+    Nights::good(nights.night("").await);
+    let asked = Nights::good(nights.night("").await);
+    assert_eq!(gets(&asked).len(), 3, "{asked:#?}");
+}
+
+async fn anew() {
+    let nights = Nights::start().await;
+    Nights::good(nights.night("").await);
+    let other = nights.court.other.public().to_pem();
+    nights.place.write("key.pub", other);
+    let (asked, ended) = nights.night("").await;
+    ended.with(3);
+    assert_eq!(nights.outcomes(), ["rejected"; 3]);
+    let reads = |line: &&String| line.contains("/blobs/");
+    assert_eq!(asked.iter().filter(reads).count(), 0, "{asked:#?}");
 }
 
 async fn spoiled() {
