@@ -6,7 +6,7 @@
 //! read, is for the caller to ask. Beside the bytes stands what each tag named last, by a hash of its name: a
 //! hint by what question to begin, and nothing to believe.
 //!
-//! Any number of processes may use one folder at once, and be killed at any moment: see [`shelf`]. Nothing waits for a
+//! Any number of processes may use one folder at once, and be killed at any moment (see `shelf`). Nothing waits for a
 //! disk to have it. It holds nothing secret, is for its owner alone all the same, and may be deleted at any time.
 //!
 //! Where it cannot be written, reading goes on and writing ends, and that is said once; nobody fails for it.

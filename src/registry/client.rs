@@ -16,7 +16,6 @@ use super::documents::{Bound, FREE_BYTES, as_document};
 use super::error::{Error, ErrorKind, Mismatch, is_head_refusal, told};
 use super::host::Heads;
 use super::place::shown;
-use super::recall::Recalled;
 use super::settings::{Retry, Settings};
 use super::tls::Tls;
 use super::transport::Transport;
@@ -312,31 +311,7 @@ impl Client {
         }
     }
 
-    /// Pulls a manifest. By digest, its bytes have that digest; by tag, the digest is computed.
-    ///
-    /// # Errors
-    ///
-    /// As [`ErrorKind`]; [`ErrorKind::Integrity`] when the bytes have another digest than was asked
-    /// for, [`ErrorKind::Document`] when they are no manifest that can be copied unchanged.
-    pub async fn pull_manifest(
-        &self,
-        repository: &Repository,
-        identifier: &Identifier,
-        access: Access,
-    ) -> Result<Manifest, Error> {
-        match self.recall(repository, identifier, access).await? {
-            Recalled::Manifest(manifest) => Ok(manifest),
-            Recalled::Nothing => self.pull_anew(repository, identifier, access).await,
-            Recalled::Denied => {
-                let manifest = self.pull_anew(repository, identifier, access).await?;
-                let host = self.transport.host(repository.registry());
-                host.learn_heads(Heads::Useless);
-                Ok(manifest)
-            }
-        }
-    }
-
-    /// The same by GET.
+    /// Pulls a manifest by GET.
     ///
     /// # Errors
     ///

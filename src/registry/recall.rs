@@ -22,7 +22,7 @@ use super::host::Heads;
 
 /// What came of asking for a manifest that the cache may have.
 #[derive(Debug)]
-pub(super) enum Recalled {
+enum Recalled {
     /// The registry says that it is this one.
     Manifest(Manifest),
     /// It is to be asked by GET.
@@ -55,13 +55,37 @@ impl Client {
         self.cache.as_ref().filter(|_| reads)
     }
 
+    /// Pulls a manifest. By digest, its bytes have that digest; by tag, the digest is computed.
+    ///
+    /// # Errors
+    ///
+    /// As [`ErrorKind`]; [`ErrorKind::Integrity`] when the bytes have another digest than was asked
+    /// for, [`ErrorKind::Document`] when they are no manifest that can be copied unchanged.
+    pub async fn pull_manifest(
+        &self,
+        repository: &Repository,
+        identifier: &Identifier,
+        access: Access,
+    ) -> Result<Manifest, Error> {
+        match self.recall(repository, identifier, access).await? {
+            Recalled::Manifest(manifest) => Ok(manifest),
+            Recalled::Nothing => self.pull_anew(repository, identifier, access).await,
+            Recalled::Denied => {
+                let manifest = self.pull_anew(repository, identifier, access).await?;
+                let host = self.transport.host(repository.registry());
+                host.learn_heads(Heads::Useless);
+                Ok(manifest)
+            }
+        }
+    }
+
     /// The manifest under `identifier`, where the registry says by HEAD that it is one which the cache has. It is to
     /// be asked by GET where it has another one, or none, or does not say so clearly.
     ///
     /// # Errors
     ///
     /// As for every request. What a registry does not let be read by HEAD is asked for by GET.
-    pub(super) async fn recall(
+    async fn recall(
         &self,
         repository: &Repository,
         identifier: &Identifier,
