@@ -179,3 +179,10 @@ impl Entry {
         Some(Bytes::from(bytes))
     }
 }
+
+/// What has to hold whatever stands in the files of a cache.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    shelf::fuzz(bytes);
+    tags::fuzz(bytes);
+}

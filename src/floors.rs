@@ -73,8 +73,8 @@ const TABLE: &[(&str, u8, &[&str])] = &[
         "fuzzing",
         6,
         &[
-            "cli", "compose", "keyless", "layout", "limits", "list", "oci", "plan", "policy",
-            "registry", "report", "serve", "sigstore",
+            "cache", "cli", "compose", "keyless", "layout", "limits", "list", "oci", "plan",
+            "policy", "registry", "report", "serve", "sigstore",
         ],
     ),
 ];
@@ -116,7 +116,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("tokio::spawn", &[]),
     ("task::spawn", &[]),
     ("thread::spawn", &[]),
-    ("JoinSet", &["runner", "serve"]),
+    ("JoinSet", &["registry", "runner", "serve"]),
     ("spawn_blocking", &["cli", "layout"]),
     // Groups would hide from this test what they import.
     ("std::{", &[]),

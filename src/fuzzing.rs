@@ -18,6 +18,7 @@ pub use lists::{compose, list, policy, reference};
 
 use std::fmt::Display;
 
+use crate::cache;
 use crate::cli;
 use crate::keyless;
 use crate::layout;
@@ -32,6 +33,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("auth_file", auth_file),
     ("bundle", bundle),
+    ("cache", cache),
     ("certificate_answer", certificate_answer),
     ("challenge", challenge),
     ("compose", compose),
@@ -60,6 +62,11 @@ pub const TARGETS: &[(&str, Target)] = &[
 /// Files of credentials: no secret of theirs is shown.
 pub fn auth_file(bytes: &[u8]) {
     cli::fuzzing::auth_file(bytes);
+}
+
+/// Files of the cache: entries lie where the file has them, and hints are digests.
+pub fn cache(bytes: &[u8]) {
+    cache::fuzz(bytes);
 }
 
 /// Files given with `--creds-file`: no secret of theirs is shown.

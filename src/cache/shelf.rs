@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, ErrorKind, Read as _, Seek as _, Write as _};
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Seek, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +45,9 @@ const TEMPORARY_AGE: Duration = Duration::from_hours(1);
 /// The first half of a digest: what is read is compared with all of it.
 pub(super) type Key = [u8; 16];
 
+/// Where entries are.
+type Entries = HashMap<Key, Place>;
+
 /// How much one shelf may have.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
@@ -64,7 +67,7 @@ pub(super) struct Shelf {
 #[derive(Debug)]
 struct Known {
     file: Arc<File>,
-    entries: HashMap<Key, Place>,
+    entries: Entries,
     /// How many bytes of it are of use.
     live: u64,
     /// Whether it ends with something else than an entry.
@@ -259,7 +262,8 @@ impl Shelf {
             }
             opened => opened?,
         };
-        let (entries, is_torn) = scan(&file)?;
+        let size = file.metadata()?.len();
+        let (entries, is_torn) = scan(&file, size, self.bound)?;
         Ok(Known::new(file, entries, is_torn))
     }
 
@@ -280,12 +284,7 @@ impl Shelf {
         Ok(Known::new(file, entries, false))
     }
 
-    fn keep_of(
-        &self,
-        all: &[(Key, Place)],
-        from: &Arc<File>,
-        to: &File,
-    ) -> io::Result<HashMap<Key, Place>> {
+    fn keep_of(&self, all: &[(Key, Place)], from: &Arc<File>, to: &File) -> io::Result<Entries> {
         let mut kept = HashMap::new();
         let mut end = 0;
         let mut writer = BufWriter::new(to);
@@ -316,7 +315,7 @@ impl Shelf {
 }
 
 impl Known {
-    fn new(file: File, entries: HashMap<Key, Place>, is_torn: bool) -> Self {
+    fn new(file: File, entries: Entries, is_torn: bool) -> Self {
         Self {
             file: Arc::new(file),
             live: entries.values().map(|place| place.size()).sum(),
@@ -365,13 +364,14 @@ fn append(mut file: &File, record: &[u8]) -> io::Result<u64> {
     file.stream_position()
 }
 
-/// What a file has, up to what is no entry; and whether there is such.
-fn scan(file: &File) -> io::Result<(HashMap<Key, Place>, bool)> {
-    let size = file.metadata()?.len();
-    let mut entries: HashMap<Key, Place> = HashMap::new();
+/// What a file of `size` bytes has, up to what is no entry, or is more than a file may have: several processes that add at
+/// once may pass its bound, but nobody doubles it. And whether there is such.
+fn scan(file: impl Read + Seek, size: u64, bound: Bound) -> io::Result<(Entries, bool)> {
+    let mut entries = Entries::new();
     let mut reader = BufReader::with_capacity(64 * 1024, file);
     reader.rewind()?;
     let mut offset = 0;
+    let (most, now) = (bound.bytes.saturating_mul(2), hour());
     while offset < size {
         let mut head = [0; HEAD_BYTES];
         match reader.read_exact(&mut head) {
@@ -379,7 +379,8 @@ fn scan(file: &File) -> io::Result<(HashMap<Key, Place>, bool)> {
             read => read?,
         }
         offset += head_size();
-        let Some((kind, place, key)) = parse(&head, offset) else {
+        let is_too_much = offset > most || entries.len() > bound.entries.saturating_mul(2);
+        let Some((kind, place, key)) = parse(&head, (offset, now)).filter(|_| !is_too_much) else {
             return Ok((entries, true));
         };
         let length = u64::from(place.length);
@@ -400,8 +401,8 @@ fn scan(file: &File) -> io::Result<(HashMap<Key, Place>, bool)> {
     Ok((entries, false))
 }
 
-/// What a head says whose bytes begin at `offset`.
-fn parse(head: &[u8; HEAD_BYTES], offset: u64) -> Option<(u8, Place, Key)> {
+/// What a head says whose bytes begin at `offset`, in the hour `now`.
+fn parse(head: &[u8; HEAD_BYTES], (offset, now): (u64, u32)) -> Option<(u8, Place, Key)> {
     let (mark, rest) = head.split_first_chunk::<4>()?;
     let (kind, rest) = rest.split_first_chunk::<4>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
@@ -414,7 +415,8 @@ fn parse(head: &[u8; HEAD_BYTES], offset: u64) -> Option<(u8, Place, Key)> {
     let place = Place {
         offset,
         length,
-        hour: u32::from_le_bytes(*hour),
+        // A clock that was wrong once keeps nothing for ever.
+        hour: u32::from_le_bytes(*hour).min(now),
     };
     Some((*kind.first()?, place, key.try_into().ok()?))
 }
@@ -455,6 +457,30 @@ pub(super) fn sweep(folder: &Path) {
             drop(fs::remove_file(entry.path()));
         }
     }
+}
+
+/// Any bytes as a file of the cache: what is found lies within it, one entry behind the other, and no more of it than
+/// twice what a file may have.
+#[cfg(any(test, fuzzing))]
+#[expect(clippy::expect_used, reason = "a broken promise is a finding")]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let bound = Bound {
+        entries: 4,
+        bytes: 8 << 10,
+    };
+    let size = u64::try_from(bytes.len()).expect("a size");
+    let (entries, is_torn) = scan(io::Cursor::new(bytes), size, bound).expect("memory can be read");
+    assert!(entries.len() <= 2 * bound.entries + 1);
+    let mut places: Vec<Place> = entries.into_values().collect();
+    places.sort_by_key(|place| place.offset);
+    let mut end = 0;
+    for place in places {
+        assert!(place.offset >= end + head_size());
+        end = place.offset + u64::from(place.length);
+        assert!(end <= size && place.offset <= 2 * bound.bytes);
+    }
+    let most = u64::try_from(CACHE_ENTRY_BYTES_MAX).expect("a size");
+    assert!(is_torn || size <= 2 * bound.bytes + most);
 }
 
 #[cfg(test)]

@@ -170,6 +170,22 @@ fn key(name: &str) -> u64 {
     u64::from_be_bytes(first.unwrap_or_default())
 }
 
+/// Any bytes as a line of hints: what is read is what would be written.
+#[cfg(any(test, fuzzing))]
+#[expect(clippy::expect_used, reason = "a broken promise is a finding")]
+pub(super) fn fuzz(bytes: &[u8]) {
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some((key, digest)) = entry(line) else {
+            continue;
+        };
+        let written = format!("{key:016x} {digest}");
+        assert_eq!(
+            entry(written.as_bytes()).expect("it is a line"),
+            (key, digest)
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -3,21 +3,26 @@
 use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
+use crate::folder;
 
 use super::Environment;
 use super::args::Caching;
 
 /// What the cache is below the folder for caches.
 const FOLDER: &str = "consign/content";
+/// The same below a folder that was named, which may hold anything: files of the cache are replaced and removed.
+const NAMED: &str = "consign-content";
 
 /// The cache that is meant. One that cannot be used is no reason to fail: that is said, and everything is
 /// read from registries.
 pub(super) fn open(args: &Caching, environment: &Environment) -> Option<Cache> {
-    let folder = folder(args, environment)?;
-    match Cache::open(&folder) {
+    let at = folder(args, environment)?;
+    // What was named is looked at as what is made in it.
+    let named = args.cache_dir.as_deref().map_or(Ok(()), folder::prepare);
+    match named.and_then(|()| Cache::open(&at)) {
         Ok(cache) => Some(cache),
         Err(error) => {
-            let folder = folder.display();
+            let folder = at.display();
             tracing::warn!("the cache `{folder}` is not used: {error}");
             None
         }
@@ -37,7 +42,7 @@ fn folder(args: &Caching, environment: &Environment) -> Option<PathBuf> {
         return None;
     }
     if let Some(folder) = &args.cache_dir {
-        return Some(folder.clone());
+        return Some(folder.join(NAMED));
     }
     // One that is not absolute is passed over (XDG base directory specification 0.8).
     let caches = environment.cache_home.as_deref().map(Path::new);

@@ -6,17 +6,17 @@
 //! once a relay was seen to wait for its source and nothing else, and is the only large one that reads there: many
 //! share the line already. It is left again where it brings nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::future::{BoxFuture, FutureExt as _};
-use futures::stream::{FuturesOrdered, StreamExt as _};
 use http::header::{ACCEPT, RANGE};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::oci::{Descriptor, Repository};
@@ -40,6 +40,11 @@ const REST_BYTES_MIN: u64 = 32 * 1024 * 1024;
 const LOOK: Duration = Duration::from_secs(1);
 /// Of its time, the share that a reader waits for the source where that alone bounds it.
 const BOUND_SHARE: f64 = 0.9;
+/// Slower sources are left to one connection, in bytes a second: nothing is passed on until a part is whole, and on a
+/// narrow line four share it. So it is 12 s at most, and many proxies cut a body that is silent for a minute.
+const SPEED_MIN: f64 = 1024.0 * 1024.0;
+/// How long the next part is waited for, for the same reason.
+const PART_PATIENCE: Duration = Duration::from_secs(20);
 /// How many times faster several connections must be to be kept.
 const GAIN_MIN: f64 = 1.25;
 
@@ -83,17 +88,21 @@ impl Gauge {
     }
 }
 
-type Part = BoxFuture<'static, Result<Bytes, Error>>;
+/// A part that came: where it begins, its bytes, and after how many tries.
+type Part = Result<(u64, Bytes, u32), Error>;
 
-/// The rest of a blob, on its way by several connections.
+/// The rest of a blob, on its way by several connections. Each part is a task, so that none that waits for a
+/// token which others wait for too stands still while the destination takes what came before; all end with this.
 pub(super) struct Ahead {
     client: Client,
     repository: Repository,
     descriptor: Descriptor,
-    /// Up to where it was asked for.
+    /// Up to where it was handed on, and up to where it was asked for.
+    handed: u64,
     next: u64,
-    // Never locked: it makes a shared reference to the reader fit for other threads.
-    running: Mutex<FuturesOrdered<Part>>,
+    running: JoinSet<Part>,
+    /// Parts that came before those in front of them.
+    early: BTreeMap<u64, Bytes>,
     /// What came and is to be passed on.
     ready: Bytes,
     gauge: Gauge,
@@ -121,6 +130,7 @@ impl Ahead {
         let host = transport.host(repository.registry());
         let is_worth_it = descriptor.size.saturating_sub(offset) >= REST_BYTES_MIN
             && gauge.is_bound()
+            && gauge.speed() >= SPEED_MIN
             && transport.bandwidth.is_none()
             && host.may_split()
             && host.gate.has_one(Kind::Large);
@@ -142,8 +152,10 @@ impl Ahead {
             client: client.clone(),
             repository: repository.clone(),
             descriptor: descriptor.clone(),
+            handed: offset,
             next: offset,
-            running: Mutex::default(),
+            running: JoinSet::new(),
+            early: BTreeMap::new(),
             ready: Bytes::new(),
             gauge: Gauge::begin(),
             single: gauge.speed(),
@@ -160,6 +172,10 @@ impl Ahead {
     ///
     /// Whatever a part met that was not what was asked for. It says nothing of the blob: one connection may
     /// well read it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             if !self.ready.is_empty() {
@@ -167,34 +183,50 @@ impl Ahead {
                 return Ok(Some(self.ready.split_to(piece)));
             }
             self.fill();
+            if let Some(part) = self.early.remove(&self.handed) {
+                self.handed += length(&part);
+                self.ready = part;
+                self.judge();
+                continue;
+            }
             let asked = Instant::now();
-            let Some(part) = self.running().next().await else {
-                return Ok(None);
+            let part = tokio::time::timeout(PART_PATIENCE, self.running.join_next()).await;
+            let part = match part {
+                Ok(Some(Ok(part))) => part.inspect_err(|_| self.refuse())?,
+                Ok(None) => return Ok(None),
+                // Too slow, or a task that panicked: as if it had never begun.
+                Err(_) | Ok(Some(Err(_))) => {
+                    self.refuse();
+                    return Ok(None);
+                }
             };
-            let part = part.inspect_err(|_| self.refuse())?;
-            self.gauge.note(length(&part), asked.elapsed());
-            self.ready = part;
-            self.judge();
+            let (start, bytes, attempts) = part;
+            self.gauge.note(length(&bytes), asked.elapsed());
+            if attempts > 1 {
+                // It complained: this is too much for it.
+                self.refuse();
+            }
+            self.early.insert(start, bytes);
         }
     }
 
-    fn running(&mut self) -> &mut FuturesOrdered<Part> {
-        let running = self.running.get_mut();
-        running.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks for parts until all connections have one.
+    /// Asks for parts until all connections have one, or gives a place back that somebody else wants.
     fn fill(&mut self) {
-        while !self.stops
-            && self.next < self.descriptor.size
-            && self.running().len() <= self.permits.len()
-        {
+        let transport = &self.client.transport;
+        let host = transport.host(self.repository.registry());
+        if !self.permits.is_empty() && !host.gate.has_room(Kind::Large) {
+            self.permits.pop();
+            // One connection is better off without parts.
+            self.stops |= self.permits.is_empty();
+        }
+        let held = |ahead: &Self| ahead.running.len() + ahead.early.len();
+        while !self.stops && self.next < self.descriptor.size && held(self) <= self.permits.len() {
             let end = self.descriptor.size.min(self.next + PART_BYTES);
             let part = self.next..end;
             let (client, repository) = (self.client.clone(), self.repository.clone());
             let descriptor = self.descriptor.clone();
-            let read = async move { read(&client, &repository, &descriptor, part).await };
-            self.running().push_back(read.boxed());
+            self.running
+                .spawn(async move { read(&client, &repository, &descriptor, part).await });
             self.next = end;
         }
     }
@@ -233,7 +265,7 @@ async fn read(
     repository: &Repository,
     descriptor: &Descriptor,
     part: Range<u64>,
-) -> Result<Bytes, Error> {
+) -> Part {
     let path = format!("{}/blobs/{}", repository.path(), descriptor.digest);
     let mut call = client
         .call(repository, Access::Pull, Method::GET, path)
@@ -272,5 +304,5 @@ async fn read(
             }
         }
     }
-    Ok(whole.freeze())
+    Ok((part.start, whole.freeze(), answer.attempts))
 }

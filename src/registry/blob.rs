@@ -241,7 +241,6 @@ impl BlobReader {
             );
             if let Some(ahead) = begun {
                 self.went_ahead = true;
-                self.body = None;
                 self.ahead = Some(Box::new(ahead));
             }
         }
@@ -250,7 +249,10 @@ impl BlobReader {
             tracing::debug!(digest = %self.descriptor.digest, offset = self.offset, %error, "no more is read ahead");
         }
         let piece = piece.ok().flatten();
-        if piece.is_none() {
+        if piece.is_some() {
+            // Its next bytes are these; until they came it stood by.
+            self.body = None;
+        } else {
             self.ahead = None;
             // What came meanwhile is progress of the source.
             self.progress_at = Instant::now();

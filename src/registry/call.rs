@@ -92,6 +92,9 @@ pub(super) enum Lane {
     Small,
     /// The caller, who holds permits for a relay.
     Held,
+    /// The same, who rather gives them back than keeps them while the registry wants to be left alone: the
+    /// request is made once.
+    HeldOnce,
 }
 
 /// Whom a request may prove itself to.

@@ -161,6 +161,13 @@ impl Gate {
         self.state().lane(kind).used <= 1
     }
 
+    /// Whether one request more of this kind would have a place at once.
+    pub(super) fn has_room(&self, kind: Kind) -> bool {
+        let mut state = self.state();
+        let lane = state.lane(kind);
+        lane.used < lane.limit
+    }
+
     /// A request of this kind went well.
     pub(super) fn praise(&self, kind: Kind) {
         let mut state = self.state();

@@ -19,6 +19,12 @@ use super::relay::RelayError;
 use super::upload::{Begun, Expected, Weight};
 
 impl Client {
+    /// Forgets that [`Client::lacks_blobs`]: both ends are not asked at once for a while.
+    pub fn leave_alone(&self, repository: &Repository) {
+        let host = self.transport.host(repository.registry());
+        host.note_blob(true);
+    }
+
     /// Whether [`Client::begin_relay`] is worth trying: `repository`'s registry lacked the last blobs that it
     /// was asked for.
     pub fn lacks_blobs(&self, repository: &Repository) -> bool {
@@ -35,7 +41,9 @@ impl Client {
     /// # Errors
     ///
     /// With the side that failed. Where the source fails the session is given up; where the destination fails
-    /// or has the blob, the source's answer is left.
+    /// or has the blob, the source's answer is left. For a small blob the destination is asked once: where that
+    /// passes, the caller is to give its places back and to ask as others do, one end after the other, for many
+    /// that wait here would hold up all else at both registries.
     ///
     /// # Cancel safety
     ///
@@ -47,8 +55,12 @@ impl Client {
         blob: &Descriptor,
     ) -> Result<Begun, RelayError> {
         let mut reader = self.blob(from, blob, Lane::Held);
+        let lane = match Weight::of(blob.size) {
+            Weight::Small => Lane::HeldOnce,
+            Weight::Large => Lane::Held,
+        };
         let (begun, opened) = {
-            let begins = pin!(self.begin_upload_in(to, blob, Expected::Absent, Lane::Held));
+            let begins = pin!(self.begin_upload_in(to, blob, Expected::Absent, lane));
             let opens = pin!(reader.begin());
             match select(begins, opens).await {
                 Either::Left((begun, opens)) => match begun.map_err(RelayError::Destination)? {

@@ -192,7 +192,7 @@ impl Transport {
         let host = self.host(call.registry());
         // Looked at before it is sent: afterwards the stream is gone.
         let is_stream = matches!(call.payload, Payload::Stream(..));
-        let attempts_max = if is_stream {
+        let attempts_max = if is_stream || call.lane == Lane::HeldOnce {
             1
         } else {
             self.settings.retry.attempts.max(1)
@@ -254,7 +254,7 @@ impl Transport {
         };
         let permit = match call.lane {
             Lane::Small => Some(host.permit(call.kind).await),
-            Lane::Held => None,
+            Lane::Held | Lane::HeldOnce => None,
         };
         let _first = host.introduction().await;
         // Credentials go to the registry's own origin and never come back after leaving it.

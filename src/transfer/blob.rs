@@ -179,36 +179,31 @@ impl Walk<'_> {
             && known.is_none()
             && self.before == Before::Nothing
             && client.lacks_blobs(self.destination);
-        let early = if weight.is_early(opens_both) {
+        let mut early = if weight.is_early(opens_both) {
             Some(client.lanes(from, to, weight).await)
         } else {
             None
         };
-        let upload = match home {
-            None if opens_both => {
-                let begun = client.begin_relay(self.source, self.destination, blob);
-                match begun.await {
-                    Ok(Begun::There) => return Ok(Brought::Present),
-                    Ok(Begun::Upload(upload)) => upload,
-                    Err(RelayError::Source(error)) => {
-                        return Err(Trouble::Reading(Box::new(error)));
-                    }
-                    Err(RelayError::Destination(error)) => return Err(opening(error)),
-                }
+        let mut begun = None;
+        if opens_both {
+            begun = self.begin_both(blob).await?;
+            if begun.is_none() {
+                // As others ask, and wait.
+                early = None;
             }
-            Some(home) => match client.mount(self.destination, blob, home).await {
-                Ok(Begun::There) => return Ok(Brought::Mounted),
-                Ok(Begun::Upload(upload)) => upload,
-                Err(error) => return Err(opening(error)),
-            },
-            None => match client
-                .begin_upload(self.destination, blob, self.expected())
-                .await
-            {
-                Ok(Begun::There) => return Ok(Brought::Present),
-                Ok(Begun::Upload(upload)) => upload,
-                Err(error) => return Err(opening(error)),
-            },
+        }
+        let begun = match (begun, home) {
+            (Some(begun), _) => Ok(begun),
+            (None, Some(home)) => client.mount(self.destination, blob, home).await,
+            (None, None) => {
+                let expected = self.expected();
+                client.begin_upload(self.destination, blob, expected).await
+            }
+        };
+        let upload = match begun.map_err(opening)? {
+            Begun::There if home.is_some() => return Ok(Brought::Mounted),
+            Begun::There => return Ok(Brought::Present),
+            Begun::Upload(upload) => upload,
         };
         let _lanes = match early {
             Some(lanes) => lanes,
@@ -229,6 +224,24 @@ impl Walk<'_> {
             Ok(()) => Ok(Brought::Copied),
             Err(RelayError::Source(error)) => Err(Trouble::Reading(Box::new(error))),
             Err(RelayError::Destination(error)) => Err(Trouble::Writing(Box::new(error))),
+        }
+    }
+
+    /// Asks both ends for the blob at once; `None` where the destination wants to be left alone.
+    async fn begin_both(&self, blob: &Descriptor) -> Result<Option<Begun>, Trouble> {
+        let client = &self.engine.client;
+        let begun = client.begin_relay(self.source, self.destination, blob);
+        match begun.await {
+            Ok(begun) => Ok(Some(begun)),
+            Err(RelayError::Source(error)) => Err(Trouble::Reading(Box::new(error))),
+            Err(RelayError::Destination(error))
+                if error.is_passing() && Weight::of(blob.size) == Weight::Small =>
+            {
+                tracing::debug!(digest = %blob.digest, %error, "asking one end after the other");
+                client.leave_alone(self.destination);
+                Ok(None)
+            }
+            Err(RelayError::Destination(error)) => Err(Trouble::Opening(Box::new(error))),
         }
     }
 

@@ -113,12 +113,9 @@ async fn breaks_off() {
     road.source.rule(part(&path, 2).cut_body_after(1_000_000));
     road.copied("app:1").await;
     arrived(&road).await;
+    // One connection read on: that which stood by, or a new one from where the parts ended.
     let asked = road.source.requests("GET", &path);
-    // One connection went on from where the parts ended.
-    let last = asked.last().map(|request| request.header(RANGE).to_owned());
-    assert!(
-        last.is_some_and(|range| range.ends_with('-')),
-        "{}",
-        road.logs()
-    );
+    let parts = asked.iter().filter(|request| is_part(request)).count();
+    assert!((2..=6).contains(&parts), "{}", road.logs());
+    assert!(asked.len() - parts <= 2, "{}", road.logs());
 }

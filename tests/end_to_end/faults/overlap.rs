@@ -19,6 +19,10 @@ pub(super) fn trials() -> Vec<Trial> {
         ),
         trial("overlap::a_source_that_fails_is_blamed", source_fails),
         trial(
+            "overlap::a_registry_that_throttles_is_left_alone",
+            throttled,
+        ),
+        trial(
             "overlap::the_tags_are_asked_for_while_blobs_move",
             tags_while_blobs_move,
         ),
@@ -127,6 +131,30 @@ async fn source_fails() {
     road.source.clear_rules();
     road.copied("app:1").await;
     arrived(&road).await;
+}
+
+async fn throttled() {
+    let road = Road::plain().await;
+    lacked(&road).await;
+    let image = Image::new(&["next"])
+        .push(&road.source, "app", Some("1"))
+        .await;
+    for blob in &image.blobs {
+        let blob = blob.to_string().replace(':', "%3A");
+        let post = when("POST", &format!("/v2/app/blobs/uploads/?mount={blob}*"));
+        road.destination.rule(post.nth(1).respond(429));
+    }
+    road.copied("app:1").await;
+    arrived(&road).await;
+    // The places of both sides were given back with the source's answer, and taken again one after the other; the
+    // next blob was not asked for at both ends.
+    let gets = |blob| road.source.count("GET", &blob_path(blob));
+    let gets: Vec<usize> = image.blobs.iter().map(gets).collect();
+    assert!(
+        matches!(gets[..], [1 | 2, 2] | [2, 1]),
+        "{gets:?}\n{}",
+        road.logs()
+    );
 }
 
 async fn tags_while_blobs_move() {

@@ -21,8 +21,11 @@ const TOOLS: &[Tool] = &[Tool::Registry, Tool::Python];
 
 /// How long a run takes, in seconds, unless told otherwise; tokens live for two to three.
 const SECONDS: u64 = 12;
-/// How many images keep a run busy for that long.
-const IMAGES: u64 = 6;
+/// How many images keep a run busy for that long: some tags of each of some repositories, in turn, so that each
+/// repository is asked for something from the beginning to the end.
+const IMAGES: u64 = 24;
+/// How many repositories they are in.
+const REPOSITORIES: u64 = 4;
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -123,15 +126,22 @@ async fn outlived(tools: Tools, at_source: Says, at_destination: Says) {
     let minutes = minutes.map(|text| text.parse::<u64>().expect("a number of minutes"));
     let seconds = minutes.map_or(SECONDS, |minutes| minutes * 60);
     let images = IMAGES * seconds.div_ceil(SECONDS);
-    let set = format!(
-        "--set big --images {images} --group 3 --scale 0.02 --shared 1 --unique 2 --platforms 2"
-    );
+    let group = images / REPOSITORIES;
+    let set = format!("--set tiny --images {images} --group {group} --scale 20 --unique 2");
     let manners = [at_source, at_destination].map(|says| Manner {
         says,
         delay: Duration::from_millis(30),
         ..Manner::default()
     });
     let stage = Stage::set(&tools, &set, manners).await;
+    // The first tag of each repository, then the second of each.
+    let list = stage.images.list();
+    let mut lines: Vec<&str> = list.lines().collect();
+    lines.sort_by_key(|line| {
+        line.rsplit_once(":v")
+            .and_then(|(_, tag)| tag.parse::<u64>().ok())
+    });
+    stage.place.write("list.txt", lines.join("\n"));
     let rate = stage.weight() / seconds;
     let gate = Relay::start(stage.source.host()).narrow(Way::Out, rate);
     let ended = stage.mirror(&gate.host()).await.with(0);
