@@ -29,6 +29,7 @@ class Growth:
         session.servers.stop("source")
         for size in pick([1, 4, 16, 64, 256, 1024, 4096], [1, 16]):
             images = sets.one_layer(session.images_folder, size * MIB)
+            images.read()
             source = session.servers.serve("source", images.layout)
             self.grow(session, "blob-bytes", source, [(size * MIB, images, {})])
         session.servers.stop("source")

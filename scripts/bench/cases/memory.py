@@ -29,6 +29,7 @@ class Memory:
 
     def blob(self, session, images):
         # The rig holds what it serves in memory; this is read from disk.
+        images.read()
         source = session.servers.serve("source", images.layout)
         destination = session.servers.registry("destination", [])
         task = session.task(images, source.address, destination.address)
