@@ -56,21 +56,10 @@ use update::History;
 pub struct Referrer {
     /// The view. Its artifact type may lie: go-containerregistry writes the config's media type.
     pub descriptor: Descriptor,
-    /// Who lists it.
-    pub listed: By,
     /// The entry as it was served.
     pub raw: Box<RawValue>,
     /// The list that it stood in: whoever holds an entry holds the room that all of it takes.
     pub list: Bytes,
-}
-
-/// Who lists a referrer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
-    /// The registry, which lists what it has.
-    Registry,
-    /// Whoever wrote the fallback tag: what it names may have been deleted since.
-    Client,
 }
 
 /// A change of what stands under a tag.

@@ -12,7 +12,7 @@ use crate::oci::{
 };
 use crate::registry::{Access, Deleted, Listed, Listing};
 
-use super::{Attached, By, Edit, Error, Referrer, TagKind, Tags, Updated};
+use super::{Attached, Edit, Error, Referrer, TagKind, Tags, Updated};
 
 impl Attached {
     /// The referrers of `subject`: of the API where there is one, joined with the fallback tag, which
@@ -59,7 +59,6 @@ impl Attached {
                 let entries = entries.into_iter();
                 let referrer = |entry: Listed| Referrer {
                     descriptor: entry.descriptor,
-                    listed: By::Registry,
                     raw: entry.raw,
                     list: entry.page,
                 };
@@ -90,7 +89,6 @@ impl Attached {
         let entries = entries_of(&manifest)?.into_iter();
         let referrer = |(descriptor, raw)| Referrer {
             descriptor,
-            listed: By::Client,
             raw,
             list: manifest.raw().clone(),
         };

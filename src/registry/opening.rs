@@ -11,10 +11,8 @@ use futures::future::{Either, select};
 
 use crate::oci::{Descriptor, Repository};
 
-use super::blob::BlobReader;
 use super::call::Lane;
 use super::client::Client;
-use super::error::Error;
 use super::relay::RelayError;
 use super::upload::{Begun, Expected, Weight};
 
@@ -63,25 +61,15 @@ impl Client {
             let begins = pin!(self.begin_upload_in(to, blob, Expected::Absent, lane));
             let opens = pin!(reader.begin());
             match select(begins, opens).await {
-                Either::Left((begun, opens)) => match begun.map_err(RelayError::Destination)? {
-                    Begun::There => return Ok(Begun::There),
-                    Begun::Upload(upload) => (Begun::Upload(upload), opens.await),
-                },
-                Either::Right((opened, begins)) => {
-                    (begins.await.map_err(RelayError::Destination)?, opened)
+                // What is there, or is refused, does not wait for the source.
+                Either::Left((Ok(Begun::Upload(upload)), opens)) => {
+                    (Ok(Begun::Upload(upload)), opens.await)
                 }
+                Either::Left((begun, _)) => (begun, Ok(())),
+                Either::Right((opened, begins)) => (begins.await, opened),
             }
         };
-        self.opened(begun, reader, opened).await
-    }
-
-    async fn opened(
-        &self,
-        begun: Begun,
-        reader: BlobReader,
-        opened: Result<(), Error>,
-    ) -> Result<Begun, RelayError> {
-        let mut upload = match begun {
+        let mut upload = match begun.map_err(RelayError::Destination)? {
             Begun::There => return Ok(Begun::There),
             Begun::Upload(upload) => upload,
         };

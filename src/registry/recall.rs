@@ -2,8 +2,8 @@
 //!
 //! Bytes by their digest are the same wherever they are from; that they are there, and may be read, is asked of the
 //! registry every time, with the credentials that a GET would have: by HEAD, where the cache has what the
-//! answer will name. A HEAD costs a registry less, and Docker Hub does not count it as a pull. What a manifest names
-//! that was asked for is not asked for again: its blobs, and what a registry itself has just listed.
+//! answer will name. A HEAD costs a registry less, and Docker Hub does not count it as a pull. The blobs that a manifest names
+//! which was asked for are not asked for again.
 //!
 //! Only who says so reads in this way ([`Client::recalling`]): whoever copies, changes or reads back has to see what the
 //! registry serves.
@@ -136,29 +136,6 @@ impl Client {
             cache.note(&name(repository, tag), Some(digest));
         }
         Ok(Recalled::Manifest(manifest))
-    }
-
-    /// The manifest that an entry of a list names which `repository` has just given: of the cache, if it is
-    /// there, and then without a question.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::pull_manifest`].
-    pub async fn pull_listed(
-        &self,
-        repository: &Repository,
-        entry: &Descriptor,
-    ) -> Result<Manifest, Error> {
-        let access = Access::Pull;
-        if let Some(cache) = self.memory(access)
-            && let Some(manifest) = self
-                .recalled(cache, &entry.digest, &entry.media_type)
-                .await?
-        {
-            return Ok(manifest);
-        }
-        let identifier = Identifier::Digest(entry.digest);
-        self.pull_anew(repository, &identifier, access).await
     }
 
     /// The manifest with `digest` from the cache, as if it were served as `media_type`.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use crate::attached::{Attached, By, Referrer, TagKind};
+use crate::attached::{Attached, Referrer, TagKind};
 use crate::event::{Failure, Format, Kind};
 use crate::limits::signature::{BUNDLE_BYTES_MAX, PAYLOAD_BYTES_MAX, SIGNATURES_MAX};
 use crate::oci::{Descriptor, Digest, Identifier, Image, Pinned, View};
@@ -153,26 +153,19 @@ impl<H: Hearer> Walk<'_, H> {
         // Only the order is taken from what the list says of them.
         referrers.sort_by_key(promise);
         for referrer in &referrers {
-            self.referrer(referrer).await?;
+            self.referrer(&referrer.descriptor).await?;
         }
         ControlFlow::Continue(())
     }
 
-    async fn referrer(&mut self, referrer: &Referrer) -> ControlFlow<()> {
-        let entry = &referrer.descriptor;
+    async fn referrer(&mut self, entry: &Descriptor) -> ControlFlow<()> {
         let place = Place::Referrer(entry.digest);
         let identifier = Identifier::Digest(entry.digest);
         let repository = &self.subject.repository;
         let client = self.attached.client();
-        let pulled = match referrer.listed {
-            By::Registry => client.pull_listed(repository, entry).await,
-            By::Client => {
-                client
-                    .pull_manifest(repository, &identifier, Access::Pull)
-                    .await
-            }
-        };
-        let manifest = match pulled {
+        // Also where the registry lists it itself: a list may be older than what it lists.
+        let pulled = client.pull_manifest(repository, &identifier, Access::Pull);
+        let manifest = match pulled.await {
             Ok(manifest) => manifest,
             Err(error) => {
                 if matches!(error.kind, ErrorKind::NotFound(_)) {
