@@ -109,8 +109,9 @@ pub enum Overwrite {
 /// more (and a bundle that does not say what it is, another), and the destination the same again: the list
 /// of its tags, and what it has attached to each of `M`.
 ///
-/// Manifests that several images of a run share between the same repositories are looked at once. The list of the source's
-/// tags is read when its first image begins to be copied: what is attached later travels with the next run.
+/// Manifests that several images of a run share between the same repositories are looked at once. The list of
+/// the source's tags is read when its first image begins to be copied: what is attached later travels with the
+/// next run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Closure {
     /// All of it.
