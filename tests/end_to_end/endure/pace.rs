@@ -89,6 +89,7 @@ struct Pair {
     destination: Distribution,
     source_relay: Relay,
     relay: Relay,
+    config: Digest,
     layer: Digest,
 }
 
@@ -100,6 +101,7 @@ impl Pair {
         Self {
             source_relay: Relay::start(&stage.source.host()),
             relay: Relay::start(destination.host()),
+            config: image.blobs[0],
             layer: image.blobs[1],
             stage,
             destination,
@@ -189,9 +191,19 @@ async fn stopped_destination(tools: Tools) {
     pair.is_whole();
 
     let pair = Pair::new(&tools, "other").await;
+    let pair = Pair {
+        relay: Relay::start(pair.destination.host()).narrow(Way::In, 16 * MIB),
+        ..pair
+    };
     let arguments = pair.arguments("--stall-timeout 1s --debug");
     let running = pair.stage.place.start(&arguments);
     pair.under_way().await;
+    // The layer alone is under way: a question that stands still for so long is no upload, and ends the image.
+    until("the config", || {
+        let config = pair.config.to_string();
+        pair.destination.stored().contains(&config).then_some(())
+    })
+    .await;
     pair.destination.freeze().await;
     // It is given up, and asked again: by then it is well.
     until("a stall is noticed", || {
